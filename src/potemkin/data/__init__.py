@@ -1,0 +1,1 @@
+"""Data sources: where examples come from, how they are chosen, and what is refused."""

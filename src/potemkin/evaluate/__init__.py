@@ -1,0 +1,1 @@
+"""Evaluation: audit, outcome partition, statistics, the Record and its bundle."""

@@ -1,0 +1,131 @@
+"""Read a bundle: damaged, truncated or hostile files end in a BundleError that says what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+
+from potemkin.errors import BundleError
+from potemkin.evaluate.record import OUTCOMES, ExampleLine, Record, explain, parse_record
+
+RECORD = "record.json"
+EXAMPLES = "examples.jsonl"
+ADVERSARIALS = "adversarials.safetensors"
+REPORT = "report.html"
+PARTIAL = ".partial"
+TENSORS = ("inputs", "gallery_clean", "gallery_attempt")
+
+_AGAIN = "The file may be truncated or changed: take an untouched copy, or run the audit again."
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle in memory, but for its tensors, which are read when asked for."""
+
+    folder: Path
+    record: Record
+    lines: list[ExampleLine]
+
+    def tensor(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Rows [start, stop) of "inputs", "gallery_clean" or "gallery_attempt", as float32."""
+        path = self.folder / ADVERSARIALS
+        try:
+            with safe_open(path, framework="np") as file:
+                part = file.get_slice(name)
+                rows, *shape = part.get_shape()
+                low, high, _ = slice(start, stop).indices(rows)
+                if high <= low:
+                    return np.empty((0, *shape), dtype=np.float32)
+                return np.asarray(part[low:high], dtype=np.float32)
+        except (SafetensorError, OSError) as problem:
+            raise BundleError(f"{path} cannot be read ({problem}). {_AGAIN}") from None
+
+
+def read_bundle(folder: str | Path) -> Bundle:
+    """The bundle in `folder`, with everything checked that can be checked without the model.
+
+    BundleError where the folder is no bundle, a file is missing or damaged, the schema version is another one, or the
+    files do not belong together (outcomes against lines, lines against tensors).
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a folder. Give the folder that `potemkin audit --out` wrote.")
+    if not (folder / RECORD).is_file():
+        cut = f" It holds {PARTIAL}, so a run is still writing into it or was killed." if _has(folder, PARTIAL) else ""
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {RECORD}.{cut} Give the folder that `potemkin audit --out` wrote."
+        )
+    record = parse_record(_bytes(folder / RECORD), str(folder / RECORD))
+    bundle = Bundle(folder, record, _read_lines(folder / EXAMPLES))
+    _check_lines(bundle)
+    _check_tensors(bundle)
+    return bundle
+
+
+def _has(folder: Path, name: str) -> bool:
+    return (folder / name).exists()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise BundleError(f"{path} cannot be read ({problem.strerror}). {_AGAIN}") from None
+
+
+def _read_lines(path: Path) -> list[ExampleLine]:
+    data = _bytes(path)
+    if data and not data.endswith(b"\n"):
+        raise BundleError(f"{path} ends in the middle of a line. {_AGAIN}")
+    lines = []
+    for number, text in enumerate(data.split(b"\n")[:-1], start=1):
+        try:
+            lines.append(ExampleLine.model_validate_json(text))
+        except ValidationError as problem:
+            raise BundleError(f"{path}, line {number}: {explain(problem)}. {_AGAIN}") from None
+    return lines
+
+
+def _check_lines(bundle: Bundle) -> None:
+    path, found = bundle.folder / EXAMPLES, Counter(line.outcome for line in bundle.lines)
+    for name in OUTCOMES:
+        if found[name] != bundle.record.outcomes[name]:
+            raise BundleError(
+                f"{path} has {found[name]} examples with outcome {name}, but {RECORD} counts "
+                f"{bundle.record.outcomes[name]}. {_AGAIN}"
+            )
+    rows = [line.adversarial for line in bundle.lines if line.outcome == "broken"]
+    strays = [line.id for line in bundle.lines if line.outcome != "broken" and line.adversarial is not None]
+    if rows != list(range(len(rows))) or strays:
+        raise BundleError(f"{path}: the column `adversarial` does not number the broken examples in order. {_AGAIN}")
+
+
+def _check_tensors(bundle: Bundle) -> None:
+    path, record = bundle.folder / ADVERSARIALS, bundle.record
+    counts = {
+        "inputs": record.outcomes["broken"],
+        "gallery_clean": len(record.gallery),
+        "gallery_attempt": len(record.gallery),
+    }
+    try:
+        with safe_open(path, framework="np") as file:
+            names = set(file.keys())
+            found = {name: file.get_slice(name) for name in TENSORS if name in names}
+            shapes = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in found.items()}
+    except (SafetensorError, OSError) as problem:
+        raise BundleError(f"{path} cannot be read ({problem}). {_AGAIN}") from None
+    for name, count in counts.items():
+        expected = ("F32", (count, *record.model.input_shape))
+        if shapes.get(name) != expected:
+            raise BundleError(
+                f"{path}: tensor {name!r} should be {expected[0]} {expected[1]}, "
+                f"found {shapes.get(name, 'nothing')}. {_AGAIN}"
+            )
+    if sorted(item.index for item in record.gallery) != list(range(len(record.gallery))):
+        raise BundleError(f"{bundle.folder / RECORD}: the gallery does not number its rows 0, 1, 2, … {_AGAIN}")

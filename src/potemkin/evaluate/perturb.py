@@ -1,0 +1,122 @@
+"""Attack a batch in memory: the same engine and the same verifier as an audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from potemkin.attacks.program import Attack
+from potemkin.core.rows import round_up
+from potemkin.data.checks import check_batch
+from potemkin.data.source import Batch
+from potemkin.engine.engine import Engine, Settings
+from potemkin.engine.jobs import Outcome, Result
+from potemkin.errors import ConfigError, DataError
+from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan
+from potemkin.models.classifier import Classifier
+from potemkin.models.oracle import Meter, Oracle
+from potemkin.threat.sets.base import PerturbationSet
+from potemkin.threat.threat_model import ThreatModel
+
+
+@dataclass
+class Perturbed:
+    """What an attack found, row by row."""
+
+    inputs: Tensor
+    """(B, *shape): the verified adversarial where `outcome` is "broken"; else the attack's best attempt; the clean input
+    where the model was wrong before the attack."""
+    outcome: list[Outcome]
+    """Per row: clean_wrong, broken, budget, held, invalid or error."""
+    why: list[str | None]
+    """Per row, where there is something to say: why it is invalid or an error."""
+    distance: Tensor
+    """(B,) float64: distance of the adversarial in the set's norm; NaN where there is none."""
+    cost: Meter
+    """(B,) forwards, backwards and queries that each row needed, the clean forward included."""
+
+    @property
+    def broken(self) -> Tensor:
+        """(B,) bool: the rows with a verified adversarial."""
+        return torch.tensor([outcome == "broken" for outcome in self.outcome], dtype=torch.bool)
+
+
+def perturb(
+    model: Classifier | torch.nn.Module,
+    x: Tensor,
+    y: Tensor,
+    threat: ThreatModel | PerturbationSet,
+    attack: Attack | Sequence[Attack],
+    *,
+    seed: int = 0,
+    rows: int | None = None,
+) -> Perturbed:
+    """Attack the rows of `x` within the threat model and return what was found.
+
+    Args:
+        model: a `Classifier`, or an nn.Module that takes inputs in [0, 1].
+        x: (B, *shape) float inputs inside the box.  y: (B,) int64 labels, from 0.
+        threat: a `ThreatModel` or a set.  attack: one recipe, or several as a cascade.
+        seed: of all random draws; row i draws as example i.
+        rows: row count of the batch, a multiple of 8; None: B rounded up, at most 128.
+
+    Returns:
+        `Perturbed`: inputs, outcome, why, distance and cost per row; every success has passed the verifier.
+
+    Cost:
+        1 clean forward per row plus at most the attack's declared cost.
+
+    Raises:
+        ConfigError, DataError, ModelError, AccessError: as `audit`.
+
+    Example:
+        >>> import torch, potemkin as pk
+        >>> found = pk.perturb(torch.nn.Linear(4, 2), torch.rand(8, 4), torch.zeros(8, dtype=torch.int64), pk.Linf(0.1), pk.fgsm())
+        >>> found.inputs.shape, len(found.outcome)
+        (torch.Size([8, 4]), 8)
+    """
+    classifier, threat = as_classifier(model), ThreatModel.of(threat)
+    attacks = check_plan(attack, threat, classifier.box)
+    batch = _batch(x, y, classifier)
+    rows = rows or min(128, round_up(x.shape[0]))
+    if rows % 8:
+        raise ConfigError(f"rows={rows}: row counts are multiples of 8, for example {round_up(rows)}.")
+    oracle = Oracle(classifier, threat.access)
+    stride = 1 if torch.device(classifier.device).type == "cpu" else 8
+    with classifier.guest():
+        ordered = cheapest_first(attacks, threat, classifier.classes or 10)
+        engine = Engine(oracle, threat, ordered, seed=seed, settings=Settings(rows, stride, min(rows, 32)))
+        results = list(engine.run([batch]))
+    return _gather(results)
+
+
+def _batch(x: Tensor, y: Tensor, classifier: Classifier) -> Batch:
+    if not isinstance(x, Tensor) or not isinstance(y, Tensor):
+        raise DataError(f"x and y must be tensors, found {type(x).__name__} and {type(y).__name__}; use torch.as_tensor.")
+    if x.ndim < 2 or not x.is_floating_point() or x.shape[0] == 0:
+        raise DataError(
+            f"x has shape {tuple(x.shape)} and dtype {x.dtype}; expected at least one row of floats, (B, *shape), inside "
+            f"the box {classifier.box!r}."
+        )
+    if y.shape != (x.shape[0],) or y.is_floating_point():
+        raise DataError(f"y has shape {tuple(y.shape)} and dtype {y.dtype}; expected ({x.shape[0]},) whole numbers, one label per row of x.")
+    inputs, labels = x.detach().to("cpu", torch.float32), y.detach().to("cpu", torch.int64)
+    batch = Batch(list(range(len(inputs))), torch.arange(len(inputs)), inputs, labels)
+    check_batch(batch, "x", box=(classifier.box.low, classifier.box.high), classes=classifier.classes)
+    return batch
+
+
+def _gather(results: list[Result]) -> Perturbed:
+    inputs = [result.inputs if result.point is None else result.point.inputs for result in results]
+    spent = torch.tensor([(r.spent.forwards, r.spent.backwards, r.spent.queries) for r in results], dtype=torch.int64)
+    distances = [r.point.distance if r.outcome == "broken" and r.point is not None else float("nan") for r in results]
+    return Perturbed(
+        inputs=torch.stack(inputs),
+        outcome=[result.outcome for result in results],
+        why=[result.why for result in results],
+        distance=torch.tensor(distances, dtype=torch.float64),
+        cost=Meter(*spent.unbind(dim=1)),
+    )

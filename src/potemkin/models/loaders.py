@@ -1,0 +1,136 @@
+"""A model from what a user can type: a registered name, module:function, or a torch.export archive."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from potemkin.core.registry import entries
+from potemkin.errors import ConfigError, ModelError, suggest
+from potemkin.models.classifier import Classifier
+from potemkin.models.exported import HOW_TO_EXPORT, load_exported
+from potemkin.models.preprocessing import Preprocessing
+from potemkin.models.user_code import build
+from potemkin.models.weights import load_weights
+from potemkin.threat.box import Box
+
+_OTHER_FILES = {
+    ".py": "name the function in it that builds the network: {path}:function",
+    ".onnx": "ONNX files are not read yet; " + HOW_TO_EXPORT[0].lower() + HOW_TO_EXPORT[1:],
+    ".safetensors": "weights alone are no model: name what builds it, module:function, with --weights {path}",
+    ".pt": "it holds weights, or a pickled model that is never unpickled: name what builds it, module:function, with "
+    "--weights {path}",
+}
+_OTHER_FILES[".pth"] = _OTHER_FILES[".bin"] = _OTHER_FILES[".ckpt"] = _OTHER_FILES[".pt"]
+
+
+def load_model(
+    spec: str | Path,
+    *,
+    weights: str | Path | None = None,
+    box: Box | tuple[float, float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    resize: int | Sequence[int] | None = None,
+    crop: int | Sequence[int] | None = None,
+    device: str | torch.device | None = "cpu",
+    input_shape: Sequence[int] | None = None,
+) -> Classifier:
+    """The classifier that `spec` names, with weights, preprocessing and box as given.
+
+    Args:
+        spec: a registered name ("digits-cnn"); "module:function" or "file.py:function", called without arguments, that
+            returns a network or a Classifier; or the path of a torch.export archive (.pt2) with a dynamic batch.
+        weights: a state dict for it, .safetensors or .pt/.pth (weights only); see `load_weights`.
+        box: the inputs' range before preprocessing; None: (0, 1), or that of the Classifier which the function returns.
+        mean, std, resize, crop: see `Preprocessing`.
+        device: "cpu", "cuda", "auto"...; None: where the network's parameters are.
+        input_shape: of one example, without rows; if given, eight of them are tried.
+
+    Raises: ModelError, in one paragraph that names the value and what to do; the cause is chained.
+
+    >>> load_model("digits-cnn", input_shape=(1, 8, 8)).classes
+    10
+    """
+    try:
+        wanted = any(value is not None for value in (mean, std, resize, crop))
+        preprocessing = Preprocessing(mean, std, resize, crop) if wanted else None
+        made = _opened(spec, weights)
+        if isinstance(made, Classifier):
+            classifier = _as_declared(made, str(spec), box, preprocessing, device)
+        else:
+            classifier = Classifier(
+                made, (0.0, 1.0) if box is None else box, device=device, name=str(spec), preprocessing=preprocessing
+            )
+    except ConfigError as error:
+        raise ModelError(str(error)) from error
+    if input_shape is not None:
+        try_out(classifier, input_shape)
+    return classifier
+
+
+def try_out(classifier: Classifier, input_shape: Sequence[int], rows: int = 8) -> None:
+    """Ask once about `rows` examples in the middle of the box: what cannot work fails here, and `classes` is known.
+
+    Raises: ModelError, as `Classifier.forward` does; ModelChangedError.
+    """
+    low, high = classifier.box.low, classifier.box.high
+    middle = (low + high) / 2 if classifier.box.bounded else next(filter(math.isfinite, (low, high)), 0.0)
+    with classifier.guest(), torch.no_grad():
+        classifier.forward(torch.full((rows, *input_shape), middle))
+
+
+def _opened(spec: str | Path, weights: str | Path | None) -> nn.Module | Classifier:
+    text, path = str(spec), Path(spec)
+    made: nn.Module | Classifier
+    if path.suffix == ".pt2":
+        if weights is not None:
+            raise ModelError(f"The archive '{path}' brings its own weights: leave out --weights {weights}.")
+        return load_exported(_existing(path))
+    known = {entry.name: entry for entry in entries("model")}
+    if text in known:
+        made = known[text].factory().open()  # type: ignore[attr-defined]
+    elif ":" in text:
+        made = build(text)
+    elif path.suffix in _OTHER_FILES:
+        raise ModelError(f"'{path}' is no model by itself: {_OTHER_FILES[path.suffix].format(path=path)}")
+    else:
+        what = "a folder" if path.is_dir() else "a file of an unknown kind" if path.exists() else "unknown"
+        raise ModelError(
+            f"The model '{text}' is {what}.{suggest(text, known)} Give a registered name ({', '.join(known)}), "
+            "module:function, path/to/file.py:function, or a torch.export archive (.pt2)."
+        )
+    if weights is not None:
+        load_weights(made.net if isinstance(made, Classifier) else made, weights)
+    return made
+
+
+def _existing(path: Path) -> Path:
+    if path.is_file():
+        return path
+    what = "is a folder" if path.is_dir() else "does not exist"
+    raise ModelError(f"The archive '{path}' {what}: give the path of a file made by torch.export.save.")
+
+
+def _as_declared(
+    made: Classifier,
+    spec: str,
+    box: Box | tuple[float, float] | None,
+    preprocessing: Preprocessing | None,
+    device: str | torch.device | None,
+) -> Classifier:
+    """The Classifier that the user's function declared, on the wanted device; nothing of it is overruled in silence."""
+    if preprocessing is not None:
+        raise ModelError(
+            f"{spec} returns a Classifier, which declares its own preprocessing: leave out --mean --std --resize "
+            "--crop, or return the network alone."
+        )
+    if box is not None and Box.of(box) != made.box:
+        raise ModelError(f"{spec} returns a Classifier with {made.box!r}, but {Box.of(box)!r} was asked for: drop one.")
+    return Classifier(
+        made.net, made.box, classes=made.classes, device=device, name=made.name, preprocessing=made.preprocessing
+    )

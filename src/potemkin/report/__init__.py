@@ -1,0 +1,1 @@
+"""Records in, HTML and pictures out; never imports torch."""
