@@ -33,7 +33,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## train a small CNN on the embedded digits, audit it, print the verdict and where the report is
-	$(BIN)/potemkin audit potemkin.models.digits_cnn:train_digits_cnn digits --threat 'Linf(0.1)' \
+	@mkdir -p runs
+	$(BIN)/python -m potemkin.models.digits_cnn --seed 0 --out runs/digits-cnn.safetensors
+	$(BIN)/potemkin audit digits-cnn digits --weights runs/digits-cnn.safetensors --threat 'Linf(0.1)' \
 		--attack 'pgd(steps=50, restarts=5)' --seed 0 --out runs/demo --overwrite
 
 test: $(STAMP)  ## the whole test suite (TEST=path::name for a part of it)

@@ -176,7 +176,9 @@ def write_bundle(
     lines = []
     with BundleWriter(folder, input_shape=shape) as writer:
         for position, outcome in enumerate(outcomes_of(counts)):
-            clean, attempt = tensors_of(shape, rng) if writer.wants_picture(outcome) or outcome == "broken" else (None, None)
+            clean, attempt = (
+                tensors_of(shape, rng) if writer.wants_picture(outcome) or outcome == "broken" else (None, None)
+            )
             made = line_of(position, outcome, rng, **(line or {}))
             lines.append(writer.add(made, attempt if outcome == "broken" else None, clean=clean, attempt=attempt))
         return writer.finish(record_of(lines, shape, **other))

@@ -53,9 +53,12 @@ class Phases(Noted):
         return steps + len(self.schedule), steps
 
     def start(self, rows: Rows) -> PhaseState:
+        return self.start_from(rows, self.ascent.start_at.point(self._rows(rows, torch.zeros_like(rows.steps))))
+
+    def start_from(self, rows: Rows, point: Tensor) -> PhaseState:
+        """Begin at a given (B, *shape) point instead."""
         phase = torch.zeros_like(rows.steps)
-        inner_rows = self._rows(rows, phase)
-        return self._wrap(rows, phase, self.ascent.start_from(inner_rows, self.ascent.start_at.point(inner_rows)))
+        return self._wrap(rows, phase, self._resume(self._rows(rows, phase), point))
 
     def step(self, rows: Rows, state: PhaseState, reply: Reply) -> PhaseState:
         state = keep_best(state, reply)
@@ -103,7 +106,7 @@ class Phases(Noted):
     def _rows(self, rows: Rows, phase: Tensor) -> Rows:
         """The rows as the inner ascent sees them: this phase's eps and number of moves."""
         scales = torch.tensor([scale for scale, _ in self.schedule], dtype=rows.region.eps.dtype, device=phase.device)
-        region = rows.region.with_eps(rows.region.eps * scales[phase])
+        region = rows.set.around(rows.x, rows.region.box, rows.region.eps * scales[phase])
         return replace(rows, region=region, steps=self._steps(rows.steps, phase))
 
     def _steps(self, steps: Tensor, phase: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from potemkin.core.random import RowStreams
 from potemkin.core.rows import finite, spread
 from potemkin.threat.goals import Aim
 from potemkin.threat.objectives import Objective
-from potemkin.threat.sets.base import Region
+from potemkin.threat.sets.base import PerturbationSet, Region
 
 
 class Asks(enum.Enum):
@@ -42,8 +42,10 @@ class Rows:
     """(B, *shape) the clean inputs."""
     aim: Aim
     """What the search steers by: label or target, and the clean logits."""
+    set: PerturbationSet
+    """The perturbation set, for programs that search at another eps than the row's own on the way."""
     region: Region
-    """The perturbation set around `x`, inside the box, at this row's eps."""
+    """The set around `x`, inside the box, at this row's eps."""
     steps: Tensor
     """(B,) int64: moves this row may make."""
     streams: RowStreams

@@ -1,12 +1,13 @@
 """The batch: a fixed number of rows, one model call per step, rows of several attacks side by side.
 
-    codes:  0 idle   1 running   2 claims   3 finished   4 scores not finite   5 query budget used up
+codes:  0 idle   1 running   2 claims   3 finished   4 scores not finite   5 query budget used up
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ class Seats:
         return Rows(
             x=self.x,
             aim=Aim(self.label, self.target, self.clean),
+            set=perturbations,
             region=perturbations.around(self.x, oracle.classifier.box, self.eps),
             steps=self.steps,
             streams=RowStreams(self.keys),
@@ -50,7 +52,9 @@ class Seats:
 class Batch:
     """Rows of jobs under way. The engine places jobs and takes them out; `advance` makes one step of all of them."""
 
-    def __init__(self, oracle: Oracle, perturbations: PerturbationSet, goal: Any, rows: int, retire_cycles: bool) -> None:
+    def __init__(
+        self, oracle: Oracle, perturbations: PerturbationSet, goal: Any, rows: int, retire_cycles: bool
+    ) -> None:
         self.oracle, self.set, self.goal = oracle, perturbations, goal
         self.count, self.retire_cycles = rows, retire_cycles
         self.device = oracle.classifier.device
@@ -70,7 +74,9 @@ class Batch:
         """Slots without a job."""
         return [slot for slot, lane in enumerate(self.lane_of) if lane is None]
 
-    def place(self, attack: int, program: Program, slots: Sequence[int], seats: Seats, states: Sequence[Any | None]) -> None:
+    def place(
+        self, attack: int, program: Program, slots: Sequence[int], seats: Seats, states: Sequence[Any | None]
+    ) -> None:
         """Put jobs of one attack into free slots: new ones start, those with a state go on where they were."""
         index = torch.tensor(slots, dtype=torch.int64, device=self.device)
         self._seat(index, seats)
@@ -80,7 +86,7 @@ class Batch:
             for row, state in enumerate(states):
                 if state is not None:
                     at = torch.tensor([row], device=self.device)
-                    fresh = map_tensors(lambda all_, one, at=at: all_.index_copy(0, at, one), fresh, state)  # type: ignore[misc]
+                    fresh = map_tensors(partial(_written, at), fresh, state)
         lane.place(index, fresh)
         for slot in slots:
             self.lane_of[slot] = attack
@@ -191,7 +197,12 @@ def _combined(lanes: list[Lane], leaves: list[Tensor]) -> Tensor:
     return whole
 
 
+def _written(at: Tensor, whole: Tensor, row: Tensor) -> Tensor:
+    return whole.index_copy(0, at, row)
+
+
 def _useful(gradient: Tensor) -> Tensor:
     """(B,) bool: finite and not all zero. The maximum is NaN where any coordinate is."""
     peak = torch.linalg.vector_norm(flat(gradient), float("inf"), dim=1)
-    return (peak > 0) & torch.isfinite(peak)
+    useful: Tensor = (peak > 0) & torch.isfinite(peak)
+    return useful

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from potemkin.attacks.program import Asks, Attack, Program
 from potemkin.core.canonical import show
@@ -48,7 +49,13 @@ class Engine:
     """Runs attacks on a stream of examples and yields each example's `Result`, in the order of the data."""
 
     def __init__(
-        self, oracle: Oracle, threat: ThreatModel, attacks: Iterable[Attack], *, seed: int = 0, settings: Settings = Settings()
+        self,
+        oracle: Oracle,
+        threat: ThreatModel,
+        attacks: Iterable[Attack],
+        *,
+        seed: int = 0,
+        settings: Settings = Settings(),
     ) -> None:
         self.oracle, self.threat, self.attacks = oracle, threat, tuple(attacks)
         self.seed, self.settings = seed, settings
@@ -137,23 +144,21 @@ class Engine:
     def _seats(self, attack: int, flights: list[Flight]) -> Seats:
         device, dtype = self.batch.device, self.settings.dtype
         jobs, examples = [flight.job for flight in flights], [flight.example for flight in flights]
-        whole = {"dtype": torch.int64, "device": device}
-        keys = row_keys(
-            self.seed,
-            torch.tensor([example.key for example in examples], dtype=torch.int64),
-            self.attack_keys[attack],
-            torch.tensor([job.target for job in jobs], dtype=torch.int64),
-            torch.tensor([job.restart for job in jobs], dtype=torch.int64),
-        )
+
+        def whole(values: list[int]) -> Tensor:
+            return torch.tensor(values, dtype=torch.int64)
+
+        targets, restarts = whole([job.target for job in jobs]), whole([job.restart for job in jobs])
+        keys = whole([example.key for example in examples])
         return Seats(
             x=torch.stack([example.inputs for example in examples]).to(device, dtype),
-            label=torch.tensor([job.label for job in jobs], **whole),
-            target=torch.tensor([job.target for job in jobs], **whole),
-            goal_target=torch.tensor([example.goal_target for example in examples], **whole),
+            label=whole([job.label for job in jobs]).to(device),
+            target=targets.to(device),
+            goal_target=whole([example.goal_target for example in examples]).to(device),
             clean=torch.stack([example.clean_outputs for example in examples]).to(device, dtype),
             eps=torch.tensor([job.eps for job in jobs], dtype=dtype, device=device),
-            steps=torch.tensor([job.steps for job in jobs], **whole),
-            keys=keys.to(device),
+            steps=whole([job.steps for job in jobs]).to(device),
+            keys=row_keys(self.seed, keys, self.attack_keys[attack], targets, restarts).to(device),
         )
 
     def _program(self, attack: int) -> Program:
@@ -265,10 +270,23 @@ class Engine:
         tallies: dict[int, Tally] = {}
         for finish in example.finished:
             tally = tallies.setdefault(finish.job.attack, Tally())
-            tally.jobs, tally.spent, tally.refused = tally.jobs + 1, tally.spent + finish.spent, tally.refused + finish.refused
+            tally.jobs, tally.spent, tally.refused = (
+                tally.jobs + 1,
+                tally.spent + finish.spent,
+                tally.refused + finish.refused,
+            )
         result = Result(
-            example.order, example.id, example.position, example.label, example.inputs, example.clean_outputs, outcome, why,
-            example.spent, point=None if story is None else story.point, attacks=tallies,
+            example.order,
+            example.id,
+            example.position,
+            example.label,
+            example.inputs,
+            example.clean_outputs,
+            outcome,
+            why,
+            example.spent,
+            point=None if story is None else story.point,
+            attacks=tallies,
         )
         result.broken_by = story.job if outcome == "broken" and story is not None else None
         self.tell(result)

@@ -34,9 +34,7 @@ class Spent:
     queries: int = 0
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(
-            self.forwards + other.forwards, self.backwards + other.backwards, self.queries + other.queries
-        )
+        return Spent(self.forwards + other.forwards, self.backwards + other.backwards, self.queries + other.queries)
 
 
 class End(enum.Enum):

@@ -74,9 +74,12 @@ class Lane:
             same = same & flat(leaf == saved).all(dim=1)
         window = torch.div(step, 4, rounding_mode="floor").clamp_min(WINDOW)
         due = (anchors.saved_at < 0) | (step - anchors.saved_at >= window)
-        anchors.leaves = [torch.where(spread(due, leaf), leaf, saved) for leaf, saved in zip(leaves, anchors.leaves, strict=True)]
+        anchors.leaves = [
+            torch.where(spread(due, leaf), leaf, saved) for leaf, saved in zip(leaves, anchors.leaves, strict=True)
+        ]
         anchors.saved_at = torch.where(due, step, anchors.saved_at)
-        return same & ~self.state.finished
+        circling: Tensor = same & ~self.state.finished
+        return circling
 
 
 def _like(new: Tensor, full: Tensor) -> Tensor:

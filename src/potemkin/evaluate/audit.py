@@ -24,7 +24,7 @@ from potemkin.evaluate.bundle_write import BundleWriter
 from potemkin.evaluate.collect import Collector
 from potemkin.evaluate.environment import environment
 from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan
-from potemkin.evaluate.smells import Checkup, examine, reflect
+from potemkin.evaluate.smells import examine, reflect
 from potemkin.models.classifier import Classifier
 from potemkin.models.oracle import Oracle
 from potemkin.threat.sets.base import PerturbationSet
@@ -102,7 +102,9 @@ def audit(
         16
     """
     classifier, threat = as_classifier(model), ThreatModel.of(threat)
-    source = data if isinstance(data, DataSource) else load_data(data) if isinstance(data, str | Path) else as_source(data)
+    source = (
+        data if isinstance(data, DataSource) else load_data(data) if isinstance(data, str | Path) else as_source(data)
+    )
     number("rows", rows, low=8, integer=True)
     if rows % 8:
         raise ConfigError(f"rows={rows}: row counts are multiples of 8, for example {rows // 8 * 8 + 8}.")
@@ -207,7 +209,9 @@ class Run:
     ) -> records.Record:
         total = len(self.choice.positions)
         incomplete = why if collector.n < total else None
-        data_fingerprint = collector.hash.hexdigest() if incomplete is None else self.source.fingerprint(self.choice.positions)
+        data_fingerprint = (
+            collector.hash.hexdigest() if incomplete is None else self.source.fingerprint(self.choice.positions)
+        )
         passes = sum(cost.forward_equivalents for cost in oracle.physical.values())
         return records.Record(
             potemkin=__version__,
@@ -234,7 +238,7 @@ class Run:
             ),
             attacks=collector.summaries(self.attacks),
             outcomes=dict(collector.outcomes),
-            rates=records.Rates.of(collector.outcomes, collector.clean_right),
+            rates=records.Rates.of(dict(collector.outcomes), collector.clean_right),
             cost=collector.costs(oracle.physical, self.engine.speculative),
             batch_fill=self.engine.fill,
             smells=smells,
@@ -266,7 +270,3 @@ class Run:
             preprocessing=None if preprocessing is None else repr(preprocessing),
             one_logit=self.classifier.one_logit,
         )
-
-
-
-

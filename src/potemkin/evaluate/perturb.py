@@ -95,14 +95,18 @@ def perturb(
 
 def _batch(x: Tensor, y: Tensor, classifier: Classifier) -> Batch:
     if not isinstance(x, Tensor) or not isinstance(y, Tensor):
-        raise DataError(f"x and y must be tensors, found {type(x).__name__} and {type(y).__name__}; use torch.as_tensor.")
+        raise DataError(
+            f"x and y must be tensors, found {type(x).__name__} and {type(y).__name__}; use torch.as_tensor."
+        )
     if x.ndim < 2 or not x.is_floating_point() or x.shape[0] == 0:
         raise DataError(
             f"x has shape {tuple(x.shape)} and dtype {x.dtype}; expected at least one row of floats, (B, *shape), inside "
             f"the box {classifier.box!r}."
         )
     if y.shape != (x.shape[0],) or y.is_floating_point():
-        raise DataError(f"y has shape {tuple(y.shape)} and dtype {y.dtype}; expected ({x.shape[0]},) whole numbers, one label per row of x.")
+        raise DataError(
+            f"y has shape {tuple(y.shape)} and dtype {y.dtype}; expected ({x.shape[0]},) whole numbers, one label per row of x."
+        )
     inputs, labels = x.detach().to("cpu", torch.float32), y.detach().to("cpu", torch.int64)
     batch = Batch(list(range(len(inputs))), torch.arange(len(inputs)), inputs, labels)
     check_batch(batch, "x", box=(classifier.box.low, classifier.box.high), classes=classifier.classes)

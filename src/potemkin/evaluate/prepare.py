@@ -47,7 +47,9 @@ def check_plan(attacks: Sequence[Attack] | Attack, threat: ThreatModel, box: Box
     names = [show(attack) for attack in plan]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise ConfigError(f"{twice} is given twice: it would draw the same random numbers. Use restarts, or another setting.")
+        raise ConfigError(
+            f"{twice} is given twice: it would draw the same random numbers. Use restarts, or another setting."
+        )
     for attack in plan:
         _check_access(attack, threat)
     if threat.eight_bit and not box.bounded:

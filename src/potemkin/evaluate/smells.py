@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from potemkin.attacks.program import Asks, Attack
-from potemkin.core.canonical import show
 from potemkin.core.rows import flat, pad_rows
 from potemkin.data.source import Batch
 from potemkin.engine.engine import Settings
@@ -75,7 +74,11 @@ def reflect(checkup: Checkup, collector: Collector, declared: float | None, chan
     """All smells of an audit: those of the first look, and those that only the results show."""
     smells = list(checkup.smells)
     if changed is not None:
-        smells.append(Smell(name="model_changed", severity="alarm", message=changed, advice="No outcome of this run can be trusted."))
+        smells.append(
+            Smell(
+                name="model_changed", severity="alarm", message=changed, advice="No outcome of this run can be trusted."
+            )
+        )
     n, right = collector.n, collector.clean_right
     if declared is not None and n:
         low, high = wilson(right, n)
@@ -183,5 +186,3 @@ def _safe_cross_entropy(outputs: Tensor, aim: Aim) -> Tensor:
     """Labels beyond the model's classes are refused elsewhere, with a better message than an index error."""
     label = aim.label.clamp(0, outputs.shape[1] - 1)
     return CrossEntropy()(outputs, Aim(label, aim.target))
-
-

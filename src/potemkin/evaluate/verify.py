@@ -70,7 +70,9 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
     """
     bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
     classifier = as_classifier(model)
-    source = data if isinstance(data, DataSource) else load_data(data) if isinstance(data, str | Path) else as_source(data)
+    source = (
+        data if isinstance(data, DataSource) else load_data(data) if isinstance(data, str | Path) else as_source(data)
+    )
     record = bundle.record
     threat = parse(record.threat.notation, kind="threat")
     if not isinstance(threat, ThreatModel):
@@ -100,7 +102,12 @@ def _chunks(lines: list[ExampleLine], size: int) -> Iterator[list[ExampleLine]]:
 
 
 def _check(
-    lines: list[ExampleLine], bundle: Bundle, source: DataSource, verifier: Verifier, oracle: Oracle, found: Verification
+    lines: list[ExampleLine],
+    bundle: Bundle,
+    source: DataSource,
+    verifier: Verifier,
+    oracle: Oracle,
+    found: Verification,
 ) -> None:
     positions = [line.position for line in lines]
     if max(positions) >= len(source):
@@ -113,7 +120,9 @@ def _check(
     device = oracle.classifier.device
     claims = torch.from_numpy(bundle.tensor("inputs", start, start + len(lines)).copy()).to(device)
     if claims.shape != batch.inputs.shape:
-        raise DataError(f"The bundle's inputs have shape {tuple(claims.shape[1:])}, the data's {tuple(batch.inputs.shape[1:])}.")
+        raise DataError(
+            f"The bundle's inputs have shape {tuple(claims.shape[1:])}, the data's {tuple(batch.inputs.shape[1:])}."
+        )
     centers = oracle.classifier.box.clip(batch.inputs).to(device)
     labels = batch.labels.to(device)
     clean = oracle.ask(
@@ -123,7 +132,10 @@ def _check(
     streams = RowStreams(row_keys(bundle.record.seed, keys, 0, torch.tensor(NO_TARGET), torch.tensor(NO_TARGET)))
     aim = Aim(labels, verifier.threat.goal.targets(clean.cpu(), labels.cpu(), streams).to(device), clean)
     eps = torch.full((len(lines),), verifier.threat.set.eps, device=device)
-    same = [name == line.id and label == line.label for name, label, line in zip(batch.ids, labels.tolist(), lines, strict=True)]
+    same = [
+        name == line.id and label == line.label
+        for name, label, line in zip(batch.ids, labels.tolist(), lines, strict=True)
+    ]
     for line, verdict, fits in zip(lines, verifier.verify(claims, centers, aim, eps), same, strict=True):
         if not fits:
             found.refused[line.id] = "the data hold another example, or another label, at its position"

@@ -47,6 +47,7 @@ class Step:
     taken: float
     low: float
     high: float
+    measured: bool
 
 
 def step(after: Rate, before: Rate | None) -> Step:
@@ -54,7 +55,11 @@ def step(after: Rate, before: Rate | None) -> Step:
     now = 100 * (after.value or 0.0)
     earlier = max(now, 100 * (before.value or 0.0)) if before else now
     return Step(
-        round(now, 3), round(earlier - now, 3), round(100 * (after.low or 0.0), 3), round(100 * (after.high or 0.0), 3)
+        stands=round(now, 3),
+        taken=round(earlier - now, 3),
+        low=round(100 * (after.low or 0.0), 3),
+        high=round(100 * (after.high or 0.0), 3),
+        measured=after.value is not None,
     )
 
 

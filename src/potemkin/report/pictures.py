@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 # All pictures of a report together stay below this many characters; large ones are shrunk until they do.
 BUDGET = 1_200_000
-SIDES = (160, 128, 96, 64, 48, 32)
+SIDES = (128, 96, 64, 48, 32)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Triptych:
 class Change:
     """One feature that moved: the bar runs from the middle, `x` and `width` in per cent."""
 
-    name: str
+    index: str
     clean: float
     attempt: float
     up: bool
@@ -117,7 +117,7 @@ def _png(values: NDArray[np.floating[Any]], side: int, how: Image.Resampling = I
         size = (max(1, picture.width * side // longest), max(1, picture.height * side // longest))
         picture = picture.resize(size, how)
     out = io.BytesIO()
-    picture.save(out, format="PNG", optimize=True)
+    picture.save(out, format="PNG")
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")
 
 
@@ -128,19 +128,19 @@ def changes(clean: Floats, attempt: Floats, most: int = 8) -> Changes:
     order = np.argsort(-np.abs(moved), axis=None, kind="stable")[:most]
     peak = float(np.abs(moved).max(initial=0.0))
     largest = [
-        _change(name, float(clean[where]), float(attempt[where]), float(moved[where]) / peak)
-        for where, name in _named(order, moved.shape)
+        _change(index, float(clean[where]), float(attempt[where]), float(moved[where]) / peak)
+        for where, index in _indices(order, moved.shape)
         if moved[where] != 0.0
     ]
     return Changes(largest, int(np.count_nonzero(moved)), moved.size)
 
 
-def _named(order: NDArray[np.intp], shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
+def _indices(order: NDArray[np.intp], shape: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], str]]:
     for flat in order:
         where = tuple(int(axis) for axis in np.unravel_index(flat, shape))
-        yield where, f"feature {where[0]}" if len(where) == 1 else f"entry {', '.join(map(str, where))}"
+        yield where, ", ".join(map(str, where))
 
 
-def _change(name: str, clean: float, attempt: float, share: float) -> Change:
+def _change(index: str, clean: float, attempt: float, share: float) -> Change:
     x = 50.0 if share > 0 else 50.0 + 50.0 * share
-    return Change(name, clean, attempt, share > 0, round(x, 3), round(abs(share) * 50.0, 3))
+    return Change(index, clean, attempt, share > 0, round(x, 3), round(abs(share) * 50.0, 3))

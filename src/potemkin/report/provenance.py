@@ -33,12 +33,12 @@ def commands(record: Record, folder: Path) -> list[Command]:
     given = record.environment.get("command")
     if isinstance(given, list):
         given = shlex.join(map(str, given))
-    told = Command(given, "what was run") if isinstance(given, str) and given else _equivalent(record)
+    told = Command(given, "What was run.") if isinstance(given, str) and given else _equivalent(record)
     name = shlex.quote(str(folder))
     return [
         told,
-        Command(f"potemkin verify {name} --model … --data …", "checks every adversarial example again"),
-        Command(f"potemkin report {name}", "draws this page again"),
+        Command(f"potemkin verify {name} --model … --data …", "Checks every adversarial example again."),
+        Command(f"potemkin report {name}", "Draws this page again."),
     ]
 
 
@@ -47,7 +47,7 @@ def _equivalent(record: Record) -> Command:
     for attack in sorted(record.attacks, key=lambda summary: summary.order):
         parts += ["--attack", attack.recipe]
     parts += ["--examples", str(record.data.examples), "--seed", str(record.seed), "--rows", str(record.settings.rows)]
-    return Command(shlex.join(parts), "what was run, as far as the record tells: it was started from Python")
+    return Command(shlex.join(parts), "What was run, as far as the record tells: it was started from Python.")
 
 
 def groups(record: Record) -> list[Group]:

@@ -116,9 +116,9 @@ def confidences(bundle: Bundle) -> list[Distribution]:
     broken = [line.attack_confidence for line in of if line.outcome == "broken"]
     held = [line.attack_confidence for line in of if line.outcome == "held"]
     shown = [
-        ("Before", "confidence in the true class on clean inputs, examples that were right", "clean", before),
-        ("After, broken", "confidence in the wrong class under attack, broken examples", "broken", broken),
-        ("After, held", "confidence in the predicted class at the best attempt, held examples", "held", held),
+        ("Before", "Confidence in the true class on clean inputs, examples that were right", "clean", before),
+        ("After, broken", "Confidence in the wrong class under attack, broken examples", "broken", broken),
+        ("After, held", "Confidence in the predicted class at the best attempt, held examples", "held", held),
     ]
     return [Distribution(name, text, kind, histogram(values, 0.0, 1.0)) for name, text, kind, values in shown if values]
 
@@ -192,7 +192,7 @@ def next_steps(record: Record) -> list[str]:
             "Nothing held at this eps: audit at smaller ones to see where the model begins to fail.",
         ),
         (0 < record.n < 200, "Audit more examples: with so few, the interval is wide."),
-        (True, "Have somebody else run potemkin verify on this folder: it checks every adversarial example again."),
+        (o["broken"] > 0, "Have somebody else run potemkin verify on this folder: it checks every adversarial example again."),
     ]
     return [text for applies, text in rules if applies]
 

@@ -42,6 +42,7 @@ class climb(Noted):
 
     def __post_init__(self) -> None:
         MADE.append("climb")
+        object.__setattr__(self, "found", self.restarts + 1)
         if self.steps < 1:
             raise ValueError("too few steps")
 
@@ -106,7 +107,8 @@ SHOWN: list[tuple[object, str]] = [
     (Ball(0.1, name="c"), "Ball(eps=0.1, name='c')"),
     (climb(), "climb()"),
     (climb(steps=50, restarts=5), "climb(steps=50, restarts=5)"),
-    (climb(steps=True), "climb(steps=True)"),
+    (climb(restarts=True), "climb(restarts=True)"),
+    (climb(restarts=1.0), "climb(restarts=1.0)"),  # type: ignore[arg-type]
     (climb(inside=Ball(0.5)), "climb()"),
     (climb(inside=Ball(1)), "climb(inside=Ball(eps=1))"),
     (climb(parts=(Ball(0.1), Unchecked([]))), "climb(parts=(Ball(eps=0.1), Unchecked(value=[])))"),
@@ -213,6 +215,7 @@ BAD: list[tuple[str, str | None, tuple[str, ...]]] = [
     ("climb(3", "attack", ("was never closed (near character 6)",)),
     ("climb)", None, ("unmatched ')'",)),
     ("9**9**9", None, ("exponents must lie from -64 to 64, found 387420489",)),
+    ("2**-65", None, ("exponents must lie from -64 to 64, found -65",)),
     ("2**64**0.5**-9", None, ("exponents must lie",)),
     ("(10**64)**64", None, ("no real number of reasonable size",)),
     ("(-8)**0.5", None, ("no real number",)),

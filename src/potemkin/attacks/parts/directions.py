@@ -129,7 +129,9 @@ class Chain(Noted):
 
     def __post_init__(self) -> None:
         if not self.parts:
-            raise ConfigError("Chain(parts=()): give at least one direction, for example Chain((Momentum(), Steepest())).")
+            raise ConfigError(
+                "Chain(parts=()): give at least one direction, for example Chain((Momentum(), Steepest()))."
+            )
         if any(isinstance(part, Steepest) for part in self.parts[:-1]):
             raise ConfigError(
                 "Chain: Steepest() must come last. Accumulating signs instead of gradients is a known fault of "

@@ -53,7 +53,13 @@ class SparsityOnStall(Noted):
     def init(self, rows: Rows, point: Tensor) -> Sparsity:
         eps = rows.region.eps
         features = torch.full_like(eps, float(flat(rows.x).shape[1]))
-        return Sparsity(eps.clone(), torch.full_like(eps, self.share), features, torch.zeros_like(rows.steps), torch.zeros_like(point))
+        return Sparsity(
+            eps.clone(),
+            torch.full_like(eps, self.share),
+            features,
+            torch.zeros_like(rows.steps),
+            torch.zeros_like(point),
+        )
 
     def resume(self, rows: Rows, point: Tensor, state: Sparsity) -> Sparsity:
         """Take the sparsity of a start that an earlier phase has already moved."""
@@ -80,7 +86,9 @@ class SparsityOnStall(Noted):
             best_gradient=best_gradient,
         )
         gradient = select(sparser, best_gradient, climb.gradient)
-        climb = replace(climb, point=select(sparser, climb.best, climb.point), gradient=_largest_signs(gradient, state.share))
+        climb = replace(
+            climb, point=select(sparser, climb.best, climb.point), gradient=_largest_signs(gradient, state.share)
+        )
         return climb, state.size, state
 
 

@@ -18,7 +18,7 @@ from potemkin.attacks.recipes.base import Recipe, check_steps
 from potemkin.core.checks import number
 from potemkin.core.registry import register
 from potemkin.errors import ConfigError
-from potemkin.threat.objectives import DLR, CrossEntropy, Objective
+from potemkin.threat.objectives import CrossEntropy, Objective
 
 
 @register("attack")

@@ -137,7 +137,9 @@ class fast_entropy(OneStep):
 
     def program(self, classes: int, norm: str, targeted: bool) -> Program:
         if targeted:
-            raise ConfigError("fast_entropy() steers at no class; a targeted goal needs another attack, for example pgd().")
+            raise ConfigError(
+                "fast_entropy() steers at no class; a targeted goal needs another attack, for example pgd()."
+            )
         return Ascent(Entropy())
 
 

@@ -12,7 +12,7 @@ from potemkin.core.random import RowStreams
 from potemkin.core.registry import register
 from potemkin.threat.box import Box
 from potemkin.threat.sets.base import SAMPLE, SAMPLE_SIGN, SURFACE, Ball, Region, radii, room, tame
-from potemkin.threat.sets.root import LARGEST, increasing_root, target_radius
+from potemkin.threat.sets.root import LARGEST, TINY, narrow, newton, target_radius
 
 
 @register("set")
@@ -99,24 +99,33 @@ class L1Region(Region):
     def _shorten(self, offset: Tensor, may: Tensor) -> Tensor:
         """clip(|offset| - lambda, 0, may) (B, d) with the sum eps, for rows where lambda = 0 would give a greater sum.
 
-        With mu = max |offset| - lambda the amount is clip(mu - gap, 0, may): nothing cancels, however large the offset.
+        Written as clip(x - gap, 0, may) with gap = anchor - |offset| and lambda = anchor - x. The anchor is first 0 or
+        the greatest |offset|, whichever is nearer to lambda, then lambda as found so far: so nothing cancels, however
+        large the offset is beside eps or the box.
         """
         wish = offset.abs().clamp_max(LARGEST)
-        peak = wish.amax(dim=1, keepdim=True)
-        gap = peak - wish
         goal = target_radius(self.eps)
-        low = torch.minimum(goal / wish.shape[1], peak)  # every coordinate moves by at most mu
+        work = torch.empty_like(wish)  # one buffer for all rounds: fresh memory would cost more than the arithmetic
 
-        work = torch.empty_like(gap)  # one buffer for all rounds: fresh memory would cost more than the arithmetic
+        def moved(x: Tensor) -> Tensor:
+            return torch.minimum(torch.sub(x, gap, out=work).clamp_min_(0.0), may, out=work)
 
-        def moved(mu: Tensor) -> Tensor:
-            return torch.minimum(torch.sub(mu, gap, out=work).clamp_min_(0.0), may, out=work)
+        def value(x: Tensor) -> Tensor:
+            return moved(x).sum(dim=1, keepdim=True)
 
-        def value(mu: Tensor) -> Tensor:
-            return moved(mu).sum(dim=1, keepdim=True)
+        def slope(x: Tensor) -> Tensor:
+            torch.sub(x, gap, out=work)
+            return ((work >= 0) & (work < may)).sum(dim=1, keepdim=True).double()
 
-        def slope(mu: Tensor) -> Tensor:
-            torch.sub(mu, gap, out=work)
-            return ((work > 0) & (work < may)).sum(dim=1, keepdim=True).double()
-
-        return moved(increasing_root(value, slope, goal, low, peak, rounds=32))
+        peak = wish.amax(dim=1, keepdim=True)
+        half, gap = peak / 2, -wish
+        small = value(-half) <= goal
+        least = torch.minimum(goal / wish.shape[1], half)  # no coordinate moves by more than x, with the peak as anchor
+        anchor = torch.where(small, 0.0, peak)
+        gap = anchor - wish
+        low, _ = narrow(value, goal, torch.where(small, -half, least), torch.where(small, -1e-30 * half, half), rounds=32)
+        gap = (anchor - low) - wish
+        x = newton(value, slope, goal, torch.zeros_like(low), steps=4)
+        total = value(x)
+        # Should Newton have ended beyond the root, between two corners too near to tell apart, draw back to the radius.
+        return work * (goal / total.clamp_min(TINY)).clamp_max(1.0)
