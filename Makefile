@@ -52,7 +52,7 @@ format: $(STAMP)  ## what `make check` wants, done
 	$(BIN)/ruff format .
 
 bench: $(STAMP)  ## every benchmark; each writes a JSON with machine, date and versions
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/engine.py
 
 docs: $(STAMP)  ## check the links of every page and run the code of README and guide
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/e2e/test_docs.py

@@ -152,7 +152,7 @@ def test_the_readme_and_the_guide_have_code_that_runs() -> None:
         "reading-the-report.md",
         "threat-models.md",
     }
-    assert "_shell('potemkin audit" in program(ROOT / "README.md")
+    assert "potemkin audit my_models" in program(ROOT / "README.md")
     assert "pk.audit(" in program(ROOT / "README.md")
 
 

@@ -17,8 +17,8 @@ stage from the projection of the best point of the one before.
 
 Source: Croce & Hein 2021, sections 2 and 3 (l1-APGD and the multi-eps strategy), with the constants of the released
 implementation; written without the paper's text at hand, so no line numbers.
-`as_released=True` follows the released arithmetic: x + u + (P - u), which does not return exactly to x where P is zero.
-As s counts exact zeros, coordinates are counted as changed that are not; `as_released=False` gets exact zeros.
+`as_released=True` follows the released arithmetic: z + (P(z) - z), which does not return exactly to the clean value where
+it should. As s counts exact zeros, it counts coordinates that are off by a last bit; `as_released=False` has true zeros.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def schedule(
     third = math.ceil(0.3 * steps)
     stages = []
     for radius, count in ((3 * eps, third), (2 * eps, third), (eps, steps - 2 * third)):
-        point = torch.stack([_project(p, clean, radius, box, as_released) for p, clean in zip(point, x, strict=True)])
+        pairs = zip(point, x, strict=True)
+        point = torch.stack([_project(p, p - clean, clean, radius, box, as_released) for p, clean in pairs])
         stages.append(
             run(
                 logits,
@@ -107,7 +108,8 @@ def _climb(
     x_max, g_max = start, g
     for i in range(1, steps + 1):
         u = largest(g, share)
-        x = _project(x + eta * u / (u.abs().sum() + 1e-10), clean, eps, box, as_released)
+        v = x + eta * u / (u.abs().sum() + 1e-10) - clean
+        x = _project(clean + v, v, clean, eps, box, as_released)
         asked.append(x)
         etas.append(eta)
         value, g = yield x
@@ -123,12 +125,11 @@ def _climb(
     return Path(asked, etas)
 
 
-def _project(z: Tensor, clean: Tensor, eps: float, box: Box, as_released: bool) -> Tensor:
-    """P_S(z)."""
-    if not as_released:
-        return projections.l1_and_box(z, clean, eps, box)
-    v = z - clean
-    return clean + v - v.sign() * projections.l1_shortening(v, clean, eps, box)
+def _project(z: Tensor, v: Tensor, clean: Tensor, eps: float, box: Box, as_released: bool) -> Tensor:
+    """P_S(z), z being clean + v but for rounding; the released arithmetic takes from z what is too much."""
+    if as_released:
+        return z - v.sign() * projections.l1_shortening(v, clean, eps, box)
+    return projections.l1_and_box(clean + v, clean, eps, box)
 
 
 def changed(x: Tensor, clean: Tensor) -> int:

@@ -57,7 +57,9 @@ class Setting:
 def setting(request: pytest.FixtureRequest) -> Setting:
     """A rugged network (large weights, tanh), so that trajectories are nowhere near trivial."""
     generator = torch.Generator().manual_seed(request.param)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, K)).double()
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(36, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, K)
+    ).double()
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.5)
@@ -69,8 +71,12 @@ def close(ours: list, theirs: Trace, tolerance: float) -> None:
     """Same number of points, same losses, same points."""
     assert len(ours) == len(theirs.losses)
     for number, ((state, reply), losses, points) in enumerate(zip(ours, theirs.losses, theirs.iterates, strict=True)):
-        torch.testing.assert_close(reply.value, losses, atol=tolerance * 50, rtol=0, msg=lambda m, n=number: f"loss {n}: {m}")
-        torch.testing.assert_close(state.point, points, atol=tolerance, rtol=0, msg=lambda m, n=number: f"point {n}: {m}")
+        torch.testing.assert_close(
+            reply.value, losses, atol=tolerance * 50, rtol=0, msg=lambda m, n=number: f"loss {n}: {m}"
+        )
+        torch.testing.assert_close(
+            state.point, points, atol=tolerance, rtol=0, msg=lambda m, n=number: f"point {n}: {m}"
+        )
 
 
 def inside(setting: Setting, norm: str) -> Tensor:
@@ -110,7 +116,11 @@ def test_pgd_from_a_given_start(setting: Setting, norm: str) -> None:
     ours = setting.ours(norm, pk.pgd(steps=25, relative_step_size=0.2), start=start)
     close(ours, theirs, 1e-12 if norm == "linf" else 1e-3)
     # The first moves, before a shrink of 1e-6 can grow on a rugged model, agree to rounding.
-    close(ours[:4], replace(theirs, losses=theirs.losses[:4], iterates=theirs.iterates[:4]), 1e-12 if norm == "linf" else 1e-5)
+    close(
+        ours[:4],
+        replace(theirs, losses=theirs.losses[:4], iterates=theirs.iterates[:4]),
+        1e-12 if norm == "linf" else 1e-5,
+    )
 
 
 def test_mi_fgsm_accumulates_normalised_gradients_not_signs(setting: Setting) -> None:
@@ -134,7 +144,14 @@ def test_apgd_linf_has_the_losses_of_the_published_algorithm(setting: Setting, s
     start = inside(setting, "linf")
     targets = (setting.labels + 2) % K if objective == "targeted dlr" else None
     theirs = apgd.run(
-        setting.net, setting.x, setting.labels, EPS["linf"], steps, start=start, targets=targets, objective=objective[-3:].strip()
+        setting.net,
+        setting.x,
+        setting.labels,
+        EPS["linf"],
+        steps,
+        start=start,
+        targets=targets,
+        objective=objective[-3:].strip(),
     )
     recipe = pk.apgd(steps=steps, objective=pk.CrossEntropy() if objective == "ce" else pk.DLR())
     ours = setting.ours("linf", recipe, targets, start=start)

@@ -95,11 +95,7 @@ class Registry:
         self._loaded = True  # before the imports: a module may look a name up while it is imported
         try:
             for module in self._modules:
-                try:
-                    importlib.import_module(module)
-                except ModuleNotFoundError as error:  # BUILDING: rooms still to come; to be removed
-                    if error.name is None or not module.startswith(error.name):
-                        raise
+                importlib.import_module(module)
         except BaseException:
             self._loaded = False
             raise

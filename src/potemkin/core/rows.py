@@ -62,7 +62,11 @@ def select(rows: Tensor, a: Tensor, b: Tensor | float) -> Tensor:
 
 def finite(x: Tensor) -> Tensor:
     """(B, ...) -> (B,) bool: whether the row holds neither NaN nor infinity."""
-    return all_true(torch.isfinite(x))
+    rows = flat(x)
+    if not rows.shape[1]:
+        return torch.ones(rows.shape[0], dtype=torch.bool, device=x.device)
+    # The maximum is NaN or infinite where any coordinate is: several times faster than testing each of them.
+    return torch.isfinite(rows.abs().amax(dim=1))
 
 
 def pad_rows(x: Tensor, count: int) -> Tensor:

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,18 +27,23 @@ def open_npz(path: Path, name: str, input_shape: tuple[int, ...] | None = None) 
 
     The arrays stay in memory as they are stored (uint8 as uint8); other members of the file are not read.
     """
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except (*_BROKEN, *_BROKEN_ZIP) as error:
-        raise DataError(f"{path} is no readable npz file: {error}. Write it again with np.savez_compressed.") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DataError(f"{path} holds one bare array (.npy), expected an npz with inputs and labels. {_recipe()}")
-    with archive:
+    with path.open("rb") as file:  # opened here, so that it is closed here: np.load leaves a broken one open
+        archive = _archive(file, path)
         inputs = _member(archive, path, _pick(archive, path, INPUT_KEYS, "inputs"))
         labels = _member(archive, path, _pick(archive, path, LABEL_KEYS, "labels"))
         named = [key for key in NAME_KEYS if key in archive.files]
         names = _class_names(_member(archive, path, named[0]), path, named[0]) if named else None
     return ArraySource(inputs, labels, name=name, class_names=names, input_shape=input_shape)
+
+
+def _archive(file: BinaryIO, path: Path) -> Any:
+    try:
+        archive = np.load(file, allow_pickle=False)
+    except (*_BROKEN, *_BROKEN_ZIP) as error:
+        raise DataError(f"{path} is no readable npz file: {error}. Write it again with np.savez_compressed.") from error
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise DataError(f"{path} holds one bare array (.npy), expected an npz with inputs and labels. {_recipe()}")
+    return archive
 
 
 def _recipe() -> str:

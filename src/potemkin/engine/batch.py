@@ -131,6 +131,8 @@ class Batch:
         claimable = _combined(lanes, [lane.state.claimable for lane in lanes])
         climbs = _combined(lanes, [lane.state.climbs for lane in lanes])
         climb = any(lane.program.asks is Asks.GRADIENTS for lane in lanes)
+        if self._may_look:
+            climb = climb and bool((climbs & running).any())
         answer = self.oracle.ask(
             query, active=running, meter=self.meter, objective=self._objective(lanes), climb=climb, climbing=climbs
         )
@@ -170,11 +172,27 @@ class Batch:
 
         return value
 
-    def row(self, slot: int) -> Any:
-        """A copy of one row's state, to be placed again later."""
-        attack = self.lane_of[slot]
-        assert attack is not None
-        return map_tensors(lambda leaf: leaf[slot : slot + 1].clone(), self.lanes[attack].state)
+    def states(self, slots: Sequence[int]) -> dict[int, Any]:
+        """Copies of rows' states, by slot, to be placed again later: one gather per lane."""
+        found: dict[int, Any] = {}
+        for attack, lane in self.lanes.items():
+            own = [slot for slot in slots if self.lane_of[slot] == attack]
+            index = torch.tensor(own, dtype=torch.int64, device=self.device)
+            gathered = map_tensors(partial(_rows_at, index), lane.state)
+            for row, slot in enumerate(own):
+                found[slot] = map_tensors(partial(_row_of, row), gathered)
+        return found
+
+    def bests(self, slots: Sequence[int]) -> dict[int, tuple[Tensor, Tensor]]:
+        """The best point (float32) and its outputs on the CPU, by slot."""
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        for attack, lane in self.lanes.items():
+            own = [slot for slot in slots if self.lane_of[slot] == attack]
+            index = torch.tensor(own, dtype=torch.int64, device=self.device)
+            points = lane.state.best.index_select(0, index).to("cpu", torch.float32)
+            outputs = lane.state.best_outputs.index_select(0, index).cpu()
+            found.update({slot: (points[row], outputs[row]) for row, slot in enumerate(own)})
+        return found
 
     def release(self, slots: Sequence[int]) -> None:
         """Free slots; a lane without rows is dropped with its memory."""
@@ -197,12 +215,20 @@ def _combined(lanes: list[Lane], leaves: list[Tensor]) -> Tensor:
     return whole
 
 
+def _rows_at(index: Tensor, leaf: Tensor) -> Tensor:
+    return leaf.index_select(0, index)
+
+
+def _row_of(row: int, leaf: Tensor) -> Tensor:
+    return leaf[row : row + 1]
+
+
 def _written(at: Tensor, whole: Tensor, row: Tensor) -> Tensor:
     return whole.index_copy(0, at, row)
 
 
 def _useful(gradient: Tensor) -> Tensor:
     """(B,) bool: finite and not all zero. The maximum is NaN where any coordinate is."""
-    peak = torch.linalg.vector_norm(flat(gradient), float("inf"), dim=1)
+    peak = flat(gradient).abs().amax(dim=1)
     useful: Tensor = (peak > 0) & torch.isfinite(peak)
     return useful

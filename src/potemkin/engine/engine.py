@@ -8,7 +8,7 @@ more, and memory stays flat however long the data are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +56,9 @@ class Engine:
         *,
         seed: int = 0,
         settings: Settings = Settings(),
+        on_step: Callable[[], None] | None = None,
     ) -> None:
+        self.on_step = on_step
         self.oracle, self.threat, self.attacks = oracle, threat, tuple(attacks)
         self.seed, self.settings = seed, settings
         self.plan: Plan = Cascade(self.attacks, threat.set.eps)
@@ -84,6 +86,8 @@ class Engine:
                 for _ in range(self.settings.stride):
                     self.batch.advance()
                 self._retire()
+                if self.on_step is not None:
+                    self.on_step()
             if self.claims.full or (self.claims.waiting and not self.seated and not self.ready):
                 self._verify()
             if not (self.seated or self.ready or self.claims.waiting) and admission.dry:
@@ -178,6 +182,8 @@ class Engine:
         meter = self.batch.meter.take(index)
         passes = zip(meter.forwards.tolist(), meter.backwards.tolist(), strict=True)
         signals = self.batch.signal[index].tolist()
+        states = self.batch.states([slot for slot in over if codes[slot] == CLAIMS])
+        bests = self.batch.bests([slot for slot in over if codes[slot] != CLAIMS])
         for slot, (forwards, backwards), signal in zip(over, passes, signals, strict=True):
             flight = self.seated.pop(slot)
             flight.spent += Spent(forwards, backwards, forwards)
@@ -185,15 +191,11 @@ class Engine:
             if flight.stage is not Stage.RUNNING:
                 continue  # cancelled while it ran
             if codes[slot] == CLAIMS:
-                flight.stage, flight.state = Stage.CLAIMED, self.batch.row(slot)
+                flight.stage, flight.state = Stage.CLAIMED, states[slot]
                 self.claims.add(flight)
             else:
-                self._finish(flight, *self._ending(flight, codes[slot]), self._attempt(slot))
+                self._finish(flight, *self._ending(flight, codes[slot]), Point(*bests[slot], float("nan")))
         self.batch.release(over)
-
-    def _attempt(self, slot: int) -> Point:
-        state = self.batch.row(slot)
-        return Point(state.best[0].to("cpu", torch.float32), state.best_outputs[0].cpu(), float("nan"))
 
     def _ending(self, flight: Flight, code: int) -> tuple[End, str | None]:
         recipe = show(self.attacks[flight.job.attack])

@@ -23,6 +23,7 @@ from potemkin.evaluate import record as records
 from potemkin.evaluate.bundle_write import BundleWriter
 from potemkin.evaluate.collect import Collector
 from potemkin.evaluate.environment import environment
+from potemkin.evaluate.interrupts import uninterrupted
 from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan
 from potemkin.evaluate.smells import examine, reflect
 from potemkin.models.classifier import Classifier
@@ -164,11 +165,12 @@ class Run:
             with self.classifier.guest() as in_train_mode:
                 self.checkup = examine(oracle, next(self._batches()), self.settings, self.attacks, in_train_mode)
                 self._prepare(oracle)
+                if progress is not None:
+                    self.engine.on_step = lambda: progress(self._progress(oracle, collector, began))
                 try:
                     for result in self.engine.run(self._batches(collector.fingerprint(self.source.input_shape))):
-                        collector.add(result, self.attacks)
-                        if progress is not None:
-                            progress(self._progress(oracle, collector, began))
+                        with uninterrupted():  # an example is counted and written, or neither
+                            collector.add(result, self.attacks)
                 except KeyboardInterrupt:
                     why = "interrupted"
         except ModelChangedError as error:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from potemkin.errors import BundleError
 from potemkin.evaluate.bundle_read import ADVERSARIALS, EXAMPLES, PARTIAL, RECORD, REPORT, TENSORS
+from potemkin.evaluate.interrupts import uninterrupted
 from potemkin.evaluate.record import ExampleLine, GalleryItem, Record
 
 GALLERY_LIMITS: dict[str, int] = {"broken": 12, "held": 6}
@@ -94,11 +95,12 @@ class BundleWriter:
             self._close()
             self._join_tensors()
             (self._partial / RECORD).write_text(record.to_json() + "\n", encoding="utf-8")
-            for stale in (RECORD, REPORT):
-                (self.folder / stale).unlink(missing_ok=True)
-            for name in (EXAMPLES, ADVERSARIALS, RECORD):
-                os.replace(self._partial / name, self.folder / name)
-            self._open = False
+            with uninterrupted():  # all three files, or none
+                for stale in (RECORD, REPORT):
+                    (self.folder / stale).unlink(missing_ok=True)
+                for name in (EXAMPLES, ADVERSARIALS, RECORD):
+                    os.replace(self._partial / name, self.folder / name)
+                self._open = False
             shutil.rmtree(self._partial, ignore_errors=True)
         return record
 

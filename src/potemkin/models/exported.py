@@ -185,6 +185,10 @@ def _check_signature(path: Path, graph: dict[str, Any]) -> None:
         given = {item["name"]: item["arg"] for item in node["inputs"]}
         if "dropout" in node["target"] and given.get("train", {}).get("as_bool"):
             raise _in_train_mode(path, "its dropout is active")
+        # without running statistics, batch norm takes the batch's in eval mode as well
+        updates = "as_tensor" in given.get("running_mean", {}) and given.get("training", {}).get("as_bool")
+        if "batch_norm" in node["target"] and updates:
+            raise _in_train_mode(path, "its batch norm updates its statistics")
     specs = graph["graph_module"]["signature"]["input_specs"]
     names = [spec["user_input"]["arg"]["as_tensor"]["name"] for spec in specs if "user_input" in spec]
     for name in names:

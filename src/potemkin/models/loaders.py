@@ -19,11 +19,11 @@ from potemkin.models.weights import load_weights
 from potemkin.threat.box import Box
 
 _OTHER_FILES = {
-    ".py": "name the function in it that builds the network: {path}:function",
+    ".py": "name the function in it that builds the network: PATH:function",
     ".onnx": "ONNX files are not read yet; " + HOW_TO_EXPORT[0].lower() + HOW_TO_EXPORT[1:],
-    ".safetensors": "weights alone are no model: name what builds it, module:function, with --weights {path}",
+    ".safetensors": "weights alone are no model: name what builds it, module:function, with --weights PATH",
     ".pt": "it holds weights, or a pickled model that is never unpickled: name what builds it, module:function, with "
-    "--weights {path}",
+    "--weights PATH",
 }
 _OTHER_FILES[".pth"] = _OTHER_FILES[".bin"] = _OTHER_FILES[".ckpt"] = _OTHER_FILES[".pt"]
 
@@ -97,7 +97,7 @@ def _opened(spec: str | Path, weights: str | Path | None) -> nn.Module | Classif
     elif ":" in text:
         made = build(text)
     elif path.suffix in _OTHER_FILES:
-        raise ModelError(f"'{path}' is no model by itself: {_OTHER_FILES[path.suffix].format(path=path)}")
+        raise ModelError(f"'{path}' is no model by itself: {_OTHER_FILES[path.suffix].replace('PATH', text)}")
     else:
         what = "a folder" if path.is_dir() else "a file of an unknown kind" if path.exists() else "unknown"
         raise ModelError(

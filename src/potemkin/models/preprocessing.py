@@ -100,6 +100,10 @@ class Preprocessing(nn.Module):
     def _placed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and std in the dtype, on the device and in the rank of `x`, kept: making them copies to the device."""
         key = (x.dtype, x.device, x.dim())
+        if x.dim() < 2:
+            raise ModelError(
+                f"mean and std need inputs (B, C, ...) with rows and channels; these have {tuple(x.shape)}."
+            )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) not in (1, x.shape[1]):
                 raise ModelError(
@@ -134,7 +138,7 @@ def _size(name: str, value: int | Sequence[int] | None) -> Size | None:
     if value is None:
         return None
     sizes = tuple(value) if isinstance(value, Sequence) else (value,)
-    if len(sizes) not in (1, 2) or not all(isinstance(size, int) and size >= 1 for size in sizes):
+    if len(sizes) not in (1, 2) or not all(type(size) is int and size >= 1 for size in sizes):
         raise ConfigError(f"{name}={value!r}: give a number of pixels, or (height, width), each at least 1.")
     return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,19 +60,26 @@ def _read(file: Path) -> Any:
             f"The weights '{file}' end in '{file.suffix}': .safetensors is read, and .pt, .pth, .bin with weights_only."
         )
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch would warn of becomes the error below
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ModelError(_unreadable(file, error)) from error
 
 
 def _unreadable(file: Path, error: Exception) -> str:
-    # torch names its own refusals only in the text
-    if "Weights only load failed" in str(error) or "Unsupported" in str(error):
+    said = str(error)  # torch tells its own refusals apart only in the text
+    if "TorchScript" in said:
+        return (
+            f"The weights '{file}' are a TorchScript archive, a whole model: write a function that returns "
+            "torch.jit.load(path), and name it as module:function."
+        )
+    if said.startswith("Weights only load failed") and "Unsupported operand" not in said:
         return (
             f"The weights '{file}' are a pickle that holds more than tensors; loading it could run code, so it was "
             f"refused. {_CONVERT}"
         )
-    return f"The weights '{file}' cannot be read, damaged or truncated: {type(error).__name__}: {first_line(error)}."
+    return f"The weights '{file}' cannot be read, damaged or truncated ({type(error).__name__}): save net.state_dict()."
 
 
 def _state(file: Path, found: Any) -> dict[str, Tensor]:

@@ -101,7 +101,7 @@ def magnification(largest: float) -> int | float | None:
         return None
     room = 0.5 / largest
     power = 10.0 ** math.floor(math.log10(room))
-    best = max(step * power for step in (1, 2, 5) if step * power <= room * (1 + 1e-9))
+    best = max(step * power for step in (1, 2, 5) if step * power <= room * (1 + 1e-6))
     return round(best) if best >= 1 else best
 
 

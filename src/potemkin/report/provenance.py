@@ -58,7 +58,7 @@ def groups(record: Record) -> list[Group]:
         Group(
             "Threat model",
             [
-                ("set", threat.notation),
+                ("notation", threat.notation),
                 ("goal", threat.goal),
                 ("access", threat.access),
                 ("box", f"[{low}, {high}]"),

@@ -9,6 +9,7 @@ from potemkin.evaluate.record import AttackSummary, Cost, GalleryItem, Rate, Rec
 from potemkin.report import words
 from potemkin.report.charts import Histogram, Segment, Step, histogram, shares, stack, step
 from potemkin.report.pictures import Changes, Triptych, changes, is_picture, triptychs
+from potemkin.report.typeset import shown
 
 HOUSES = 20
 
@@ -115,12 +116,12 @@ def confidences(bundle: Bundle) -> list[Distribution]:
     before = [line.clean_confidence for line in of if line.outcome != "clean_wrong"]
     broken = [line.attack_confidence for line in of if line.outcome == "broken"]
     held = [line.attack_confidence for line in of if line.outcome == "held"]
-    shown = [
+    parts = [
         ("Before", "Confidence in the true class on clean inputs, examples that were right", "clean", before),
         ("After, broken", "Confidence in the wrong class under attack, broken examples", "broken", broken),
         ("After, held", "Confidence in the predicted class at the best attempt, held examples", "held", held),
     ]
-    return [Distribution(name, text, kind, histogram(values, 0.0, 1.0)) for name, text, kind, values in shown if values]
+    return [Distribution(name, text, kind, histogram(values, 0.0, 1.0)) for name, text, kind, values in parts if values]
 
 
 def distances(bundle: Bundle) -> Distribution | None:
@@ -129,7 +130,9 @@ def distances(bundle: Bundle) -> Distribution | None:
     end = max([bundle.record.threat.eps, *(value for value in found if value is not None)])
     if not found or end <= 0.0:
         return None
-    text = f"{bundle.record.threat.norm} distance between the clean input and the adversarial, broken examples"
+    text = (
+        f"{shown(bundle.record.threat.norm, 20)} distance between the clean input and the adversarial, broken examples"
+    )
     return Distribution("Distance", text, "broken", histogram(found, 0.0, end))
 
 
@@ -178,6 +181,10 @@ def next_steps(record: Record) -> list[str]:
     rules = [
         (not record.complete, "Run the audit to its end: what is shown covers only the examples that were finished."),
         (bool(record.alarms), "Mend what the alarms name, then audit again: until then the rates mean little."),
+        (
+            any(smell.severity == "warning" for smell in record.smells),
+            "Read the warnings among the smells below: each says what to do about it.",
+        ),
         (o["budget"] > 0, "Give the examples that ran out of budget more queries, or read the upper bound as well."),
         (
             o["invalid"] + o["error"] > 0,
@@ -192,7 +199,10 @@ def next_steps(record: Record) -> list[str]:
             "Nothing held at this eps: audit at smaller ones to see where the model begins to fail.",
         ),
         (0 < record.n < 200, "Audit more examples: with so few, the interval is wide."),
-        (o["broken"] > 0, "Have somebody else run potemkin verify on this folder: it checks every adversarial example again."),
+        (
+            o["broken"] > 0,
+            "Have somebody else run potemkin verify on this folder: it checks every adversarial example again.",
+        ),
     ]
     return [text for applies, text in rules if applies]
 

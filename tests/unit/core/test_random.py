@@ -132,17 +132,17 @@ def test_row_keys_differ_if_any_field_differs() -> None:
 
 def test_row_keys_have_no_simple_relation() -> None:
     """Neighbouring ids must differ in about half of the 64 bits (avalanche), in every field."""
-    base = torch.arange(500)
+    base = torch.arange(150)
     for field in range(5):
-        fields: list[Tensor] = [torch.zeros(500, dtype=torch.int64) for _ in range(5)]
+        fields: list[Tensor] = [torch.zeros(150, dtype=torch.int64) for _ in range(5)]
         fields[field] = base
         keys = torch.cat(
             [row_keys(int(s), e[None], int(a), t[None], r[None]) for s, e, a, t, r in zip(*fields, strict=True)]
         )
         changed = (keys[1:] ^ keys[:-1]).reshape(-1, 2, 1) >> torch.arange(32) & 1
         mean = changed.double().mean(dim=0)
-        assert mean.min() > 0.38
-        assert mean.max() < 0.62
+        assert mean.min() > 0.3
+        assert mean.max() < 0.7
 
 
 def test_row_keys_broadcast_scalars() -> None:
@@ -288,7 +288,7 @@ def test_extreme_bits_stay_in_range(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.isfinite(exponential).all()
         normal = source.normal(0, (6,), dtype=dtype)
         assert torch.isfinite(normal).all()
-        assert float(normal.abs().max()) == pytest.approx(largest, rel=1e-7)
+        assert float(normal.abs().max()) == pytest.approx(largest, rel=1e-7 if dtype == torch.float32 else 1e-14)
         if dtype == torch.float32:
             assert torch.equal(normal[0, :3], -normal[0, 3:]), "mirrored bits give mirrored numbers"
         assert 0 < float(normal.abs().min()) < 1e-8
@@ -312,18 +312,17 @@ def test_normal_and_exponential_are_the_inverse_distribution_functions() -> None
 
 
 # Rounded exactly (or not at all), so the same at every place of every tensor; log, exp, cos and erfinv are not.
-EXACT_OPERATIONS = set(
-    "add sub mul div neg sqrt frexp where lt le ne eq bitwise_and bitwise_or bitwise_xor __rshift__ __lshift__ __and__ "
-    "__or__ __xor__ stack cat full_like arange expand reshape view _unsafe_view slice select unsqueeze clone _to_copy "
-    "copy detach lift_fresh scalar_tensor empty_like fill".split()
-)
+ARITHMETIC = {"add", "sub", "rsub", "mul", "div", "neg", "sqrt", "frexp", "where", "lt", "le", "ne", "eq"}
+ON_BITS = {"bitwise_and", "bitwise_or", "bitwise_xor", "__rshift__", "__lshift__", "__and__", "__or__", "__xor__"}
+MAKING = {"arange", "full_like", "empty_like", "scalar_tensor", "fill", "lift_fresh", "clone", "copy", "_to_copy"}
+SHAPING = {"stack", "cat", "expand", "reshape", "view", "_unsafe_view", "slice", "select", "unsqueeze", "detach"}
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the name of every operation that reaches torch's kernels."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -339,7 +338,7 @@ def test_draws_use_exactly_rounded_operations_only(name: str, dtype: torch.dtype
     with Recorder() as recorder:
         getattr(source, name)(0, (5,), dtype=dtype)
     assert "mul" in recorder.names
-    assert recorder.names <= EXACT_OPERATIONS
+    assert recorder.names <= ARITHMETIC | ON_BITS | MAKING | SHAPING
 
 
 def test_signs_are_balanced() -> None:

@@ -117,6 +117,10 @@ def test_all_true_and_finite_judge_each_row_alone() -> None:
     x = torch.zeros(4, 2, 3)
     x[1, 0, 2], x[2, 1, 0], x[3, 1, 1] = math.nan, -math.inf, 3e38
     assert rows.finite(x).tolist() == [True, False, False, True]
+    both = torch.tensor([[math.nan, math.inf], [math.inf, math.nan], [-math.inf, 1.0], [-1.0, 0.0]])
+    assert rows.finite(both).tolist() == [False, False, False, True]
+    assert rows.finite(both[:, :0]).tolist() == [True] * 4
+    assert rows.finite(both[:0]).shape == (0,)
 
 
 def test_select_takes_whole_rows() -> None:

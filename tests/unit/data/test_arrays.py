@@ -23,6 +23,7 @@ def test_uint8_pixels_become_255ths_with_the_channel_first():
     assert np.array_equal(served(last).numpy(), last.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
     assert np.array_equal(served(first).numpy(), first.astype(np.float32) / np.float32(255))
     assert served(pixels(3, 5, 4, 1)).shape == (3, 1, 5, 4)
+    assert served(last).is_contiguous()
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int64, np.int8, np.uint32])

@@ -140,6 +140,11 @@ def test_an_iterable_that_ends_early():
         list(source.batches(2))
 
 
+class Uneven(Batches):
+    def __iter__(self):
+        return iter([(X[:4], Y[:4]), (X[:4, :, :2], Y[:4]), (X[:3].double(), Y[:3])])
+
+
 def failing():
     raise RuntimeError("disk on fire")
 
@@ -166,6 +171,7 @@ def failing():
         (lambda: list(X), "are 11 arrays, expected two"),
         (lambda: [(X[0], 0), (X[1, :, :2], 0)], r"Example 1 .* shape \(1, 2, 4\), but the first .*\(1, 4, 4\)"),
         (lambda: [(X[0], 0), (X[1].double(), 0)], "Example 1 .* is float64 .*but the first is float32"),
+        (lambda: Uneven(), r"Item 1 of .* shape \(1, 2, 4\), but the first .*\(1, 4, 4\)"),
         (lambda: [(X[0], 0.5), (X[1], 1)], "labels of .* are float64"),
         (lambda: [(X[0], "ant")], "are texts such as 'ant'.*return_inverse"),
         (lambda: [(X[0], -1)], "has label -1"),

@@ -41,8 +41,8 @@ def test_a_smaller_sample_lies_within_a_larger_one(sample):
 
 @pytest.mark.parametrize("sample", ["random", "balanced"])
 def test_the_seed_decides(sample):
-    drawn = {tuple(choose(100, 20, sample, seed, LABELS).tolist()) for seed in range(20)}
-    assert len(drawn) == 20
+    drawn = {tuple(choose(100, 20, sample, seed, LABELS).tolist()) for seed in [*range(20), 1 << 32, -1]}
+    assert len(drawn) == 22
     assert tuple(range(20)) not in drawn
 
 

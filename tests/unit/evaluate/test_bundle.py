@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import line_of, record_of, write_bundle
 from safetensors.numpy import load_file, save_file
 
+from bundles import line_of, record_of, write_bundle
 from potemkin.errors import BundleError
 from potemkin.evaluate.bundle import BundleWriter, read_bundle
 from potemkin.evaluate.bundle_write import GALLERY_LIMITS
@@ -103,7 +103,7 @@ from bundles import line_of, record_of
 from potemkin.evaluate.bundle import BundleWriter
 rng, row, lines = np.random.default_rng(0), np.ones((3, 224, 224), np.float32), []
 with BundleWriter({str(tmp_path / "run")!r}, input_shape=row.shape) as writer:
-    for i in range(400):
+    for i in range(150):
         lines.append(writer.add(line_of(i, "broken", rng), row))
         if i == 20:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -112,8 +112,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run" / "adversarials.safetensors").stat().st_size > 240_000_000
-    assert int(done.stdout) < 60, "MiB more than after 20 rows"
+    assert (tmp_path / "run" / "adversarials.safetensors").stat().st_size > 90_000_000
+    assert int(done.stdout) < 30, "MiB more than after 20 rows"
 
 
 def test_an_abandoned_run_leaves_nothing(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_overwriting_replaces_everything_and_drops_the_old_report(tmp_path: Path
     write_bundle(tmp_path / "run", COUNTS)
     (tmp_path / "run" / "report.html").write_text("old")
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    with pytest.raises(BundleError, match="already holds a bundle.*--overwrite"):
+    with pytest.raises(BundleError, match=r"already holds a bundle.*--overwrite"):
         BundleWriter(tmp_path / "run", input_shape=SHAPE)
     with BundleWriter(tmp_path / "run", input_shape=SHAPE, overwrite=True) as writer:
         lines = [writer.add(line_of(0, "held", np.random.default_rng(0)))]
@@ -183,7 +183,7 @@ def test_a_full_disk_is_told_in_plain_words(tmp_path: Path) -> None:
     writer = BundleWriter(tmp_path / "run", input_shape=SHAPE)
     writer._spools["inputs"].close()
     writer._spools["inputs"] = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
-    with pytest.raises(BundleError, match="No space left.*disk space"):
+    with pytest.raises(BundleError, match=r"No space left.*disk space"):
         writer.add(line_of(0, "broken", np.random.default_rng(0)), zeros())
     writer.abort()
     assert not (tmp_path / "run").exists()

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import line_of, record_of
 from scipy.stats import binomtest
 
+from bundles import line_of, record_of
 from potemkin.errors import BundleError
 from potemkin.evaluate.bundle import Bundle
 from potemkin.evaluate.compare import compare
@@ -111,7 +111,7 @@ def test_the_folders_tell_apart_what_the_names_do_not() -> None:
 
 
 def test_nothing_in_common_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(BundleError, match="share no example.*same data"):
+    with pytest.raises(BundleError, match=r"share no example.*same data"):
         compare(bundle("a", outcomes("hh")), bundle("b", outcomes("hh"), first_id=100))
 
 

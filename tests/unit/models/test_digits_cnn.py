@@ -58,12 +58,12 @@ def test_training_depends_on_the_seed_alone_and_leaves_the_random_state() -> Non
 def test_the_command_trains_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     try:
-        main(["--out", str(tmp_path / "w.safetensors"), "--epochs", "8", "--seed", "3"])
+        main(["--out", str(tmp_path / "w.safetensors"), "--epochs", "3", "--seed", "3"])
     finally:
         torch.set_num_threads(threads)
     said = capsys.readouterr().out
     right = int(said.split(" of 500 digits held out are right")[0])
-    assert right > 450
+    assert right > 350
     inputs, labels = embedded_digits()
     net = load_model("digits-cnn", weights=tmp_path / "w.safetensors").net
     assert round(accuracy(net, inputs[TRAIN_ROWS:], labels[TRAIN_ROWS:]) * 500) == right
@@ -85,6 +85,7 @@ def test_the_command_refuses(arguments: list[str], message: str, capsys: pytest.
     assert caught.value.code == 2 and message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_that_made_the_weights_still_comes_close(tmp_path: Path) -> None:
     """Not to the bit: sums round differently on other machines. Near enough that it is the same training."""
     shipped = load_model("digits-cnn").net

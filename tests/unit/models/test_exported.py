@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,8 +46,8 @@ class Net(nn.Module):
         return logits - centre[:, None]
 
 
-def export(net: nn.Module, path: Path, *, dynamic: Any = DYNAMIC, example: Tensor | None = None) -> Path:
-    program = torch.export.export(net, (torch.rand(8, 1, 4, 4) if example is None else example,), dynamic_shapes=dynamic)
+def export(net: nn.Module, path: Path, *, dynamic: Any = DYNAMIC) -> Path:
+    program = torch.export.export(net, (torch.rand(8, 1, 4, 4),), dynamic_shapes=dynamic)
     torch.export.save(program, path)
     return path
 
@@ -121,7 +123,7 @@ def test_several_outputs_are_explained(tmp_path: Path) -> None:
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
             return x.flatten(1), x.flatten(1) * 2
 
-    with pytest.raises(ModelError, match="something else than one tensor.*wrapper"):
+    with pytest.raises(ModelError, match=r"something else than one tensor.*wrapper"):
         load_exported(export(Two(), tmp_path / "two.pt2"))
 
 
@@ -244,7 +246,8 @@ def test_what_a_file_would_run_is_left_out(make: Callable[[Path], Any], archive:
     path = rewrite(archive, tmp_path / "hostile.pt2", make(marker))
     assert load_exported(path)(torch.rand(8, 1, 4, 4)).shape == (8, 3)
     assert not marker.exists()
-    torch.export.load(path).module()(torch.rand(8, 1, 4, 4))
+    with contextlib.suppress(Exception):  # torch 2.13 fails where it logs that it has unpickled
+        torch.export.load(path).module()(torch.rand(8, 1, 4, 4))
     assert marker.exists()  # torch alone would have run it
 
 
@@ -252,13 +255,11 @@ def test_what_a_file_would_run_is_left_out(make: Callable[[Path], Any], archive:
 def test_what_a_file_would_run_is_refused(make: Callable[[Path], Any], archive: Path, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     path = rewrite(archive, tmp_path / "hostile.pt2", make(marker))
-    with pytest.raises(ModelError, match="was refused: .*could run code"):
+    with pytest.raises(ModelError, match=r"was refused: .*could run code"):
         load_exported(path)
     assert not marker.exists()
-    try:
+    with contextlib.suppress(Exception):  # what else becomes of such a file is torch's business
         torch.export.load(path)
-    except Exception:  # noqa: BLE001 - what else happens to such a file is torch's business
-        pass
     assert marker.exists()  # torch alone would have run it
 
 
@@ -314,7 +315,8 @@ def test_graphs_that_are_not_as_torch_writes_them(
 
 
 @pytest.mark.parametrize(
-    "record", ["data/constants/custom_obj_0", "data/constants/opaque_obj_0", "data/aotinductor/model/net.so", "models/b.json"]
+    "record",
+    ["data/constants/custom_obj_0", "data/constants/opaque_obj_0", "data/aotinductor/model/net.so", "models/b.json"],
 )
 def test_records_of_other_kinds_are_refused_by_name(record: str, archive: Path, tmp_path: Path) -> None:
     path = rewrite(archive, tmp_path / "hostile.pt2", lambda records: records.update({record: b"x"}))
@@ -335,8 +337,6 @@ def test_an_object_among_the_constants_is_refused(archive: Path, tmp_path: Path)
 
 
 def test_loading_leaves_the_log_as_it_was(archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    import logging
-
     path = rewrite(archive, tmp_path / "bad.pt2", in_graph(lambda graph: graph["schema_version"].update(major=99)))
     with pytest.raises(ModelError):
         load_exported(path)

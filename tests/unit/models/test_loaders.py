@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def raises(): raise ValueError("no such\\nwidth")
 def leaves(): sys.exit(3)
 def nothing(): return None
 def gives_class(): return nn.Linear
-def fixed(): return nn.Sequential(nn.Unflatten(0, (4, 2)), nn.Flatten(), nn.Linear(8, 2))
+def fixed(): return nn.Sequential(nn.Flatten(0), nn.Unflatten(0, (4, -1)), nn.Linear(2, 2))
 class Net(nn.Linear):
     def __init__(self): super().__init__(4, 3)
 built = nn.Linear(4, 6)
@@ -47,7 +47,7 @@ number = 7
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working directory with the user's modules in it."""
     (tmp_path / "potemkin_mine.py").write_text(MODULE)
     (tmp_path / "potemkin_neighbour.py").write_text("")
@@ -63,7 +63,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("name", "classes"), [("small", 4), ("Net", 3), ("built", 6)])
-@pytest.mark.parametrize("where", ["potemkin_mine", "potemkin_mine.py", "./potemkin_mine.py", "{here}/potemkin_mine.py"])
+@pytest.mark.parametrize(
+    "where", ["potemkin_mine", "potemkin_mine.py", "./potemkin_mine.py", "{here}/potemkin_mine.py"]
+)
 def test_a_function_of_a_module_or_file_here(here: Path, where: str, name: str, classes: int) -> None:
     spec = f"{where.format(here=here)}:{name}"
     before = list(sys.path)
@@ -72,9 +74,9 @@ def test_a_function_of_a_module_or_file_here(here: Path, where: str, name: str, 
     assert sys.path == before
 
 
-def test_a_file_in_another_folder_finds_its_neighbours(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
+def test_a_file_in_another_folder_finds_its_neighbours(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
     assert load_model("../potemkin_mine.py:small", input_shape=(4,)).classes == 4
 
 
@@ -102,7 +104,8 @@ def test_a_classifier_of_the_users_own_is_taken_as_declared(here: Path) -> None:
 def test_the_built_in_model_works_and_takes_other_weights(tmp_path: Path) -> None:
     classifier = load_model("digits-cnn", input_shape=(1, 8, 8))
     assert classifier.classes == 10 and classifier.name == "digits-cnn"
-    save_file({name: torch.zeros_like(value) for name, value in classifier.net.state_dict().items()}, tmp_path / "w.safetensors")
+    state = {name: torch.zeros_like(value) for name, value in classifier.net.state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
     assert not load_model("digits-cnn", weights=tmp_path / "w.safetensors")(torch.rand(8, 1, 8, 8)).any()
 
 
@@ -111,10 +114,6 @@ def test_an_exported_program_works(tmp_path: Path) -> None:
     torch.export.save(program, tmp_path / "net.pt2")
     classifier = load_model(tmp_path / "net.pt2", mean=0.5, input_shape=(4,))
     assert classifier.classes == 3 and classifier(torch.rand(24, 4)).shape == (24, 3)
-
-
-def touched(name: str) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).touch()
 
 
 BAD: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -150,7 +149,9 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "box of one": ("potemkin_mine:small", {"box": (1,)}, "pair"),
     "std of zero": ("potemkin_mine:small", {"std": 0.0}, "greater than 0"),
     "mean for other channels": (
-        "potemkin_mine:small", {"mean": (0.1, 0.2, 0.3), "input_shape": (1, 2, 2)}, "3 values, the inputs have 1 channels",
+        "potemkin_mine:small",
+        {"mean": (0.1, 0.2, 0.3), "input_shape": (1, 2, 2)},
+        "3 values, the inputs have 1 channels",
     ),
     "device": ("potemkin_mine:small", {"device": "cuda:77"}, "device='cuda:77'"),
     "own box": ("potemkin_mine:ready", {"box": (0, 1)}, r"with Box\(low=-1.0\), but Box\(\) was asked for"),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from potemkin.errors import AccessError, ConfigError, ModelError
 from potemkin.models.classifier import Classifier
 from potemkin.models.oracle import Answer, Meter, Oracle, decisions
+from potemkin.models.preprocessing import Preprocessing
 from potemkin.threat.access import Access
 
 ROWS = 8
@@ -290,6 +293,30 @@ def test_an_objective_is_one_number_per_row(objective: Callable[[Tensor], Tensor
 def test_climbing_needs_an_objective() -> None:
     with pytest.raises(ConfigError, match="needs an objective"):
         ask(Oracle(Classifier(linear())), torch.rand(ROWS, 3), objective=None)
+
+
+class NoSync(TorchDispatchMode):
+    """Fails where a value would travel from the device to Python: .item(), `if tensor`, a boolean mask as index."""
+
+    WAITING = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func.overloadpacket not in self.WAITING, f"{func} waits for the device"
+        assert not (func.overloadpacket is torch.ops.aten.index and args[1][0].dtype == torch.bool)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("level", ["gradients", "decisions"])
+def test_asking_never_waits_for_the_device(level: str) -> None:
+    oracle = Oracle(Classifier(linear(), preprocessing=Preprocessing(0.5)), Access(level, queries=3))  # type: ignore[arg-type]
+    query, active, climbing, meter = torch.rand(ROWS, 3), mask("xxxxxx.."), mask("x.x.x.x."), Meter.zeros(ROWS)
+    climb = level == "gradients"
+    oracle.ask(query, active=active, meter=meter, objective=margin, climb=climb)  # constants are placed the first time
+    with NoSync():
+        oracle.ask(query, active=active, meter=meter, objective=margin, climb=climb, climbing=climbing)
+        with pytest.raises(AssertionError, match="waits"):
+            bool(active.any())
+    assert meter.forwards.tolist() == [2] * 6 + [0] * 2
 
 
 def test_a_meter_takes_rows_and_they_are_its_own() -> None:

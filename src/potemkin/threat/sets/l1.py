@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from potemkin.core.random import RowStreams
 from potemkin.core.registry import register
 from potemkin.threat.box import Box
 from potemkin.threat.sets.base import SAMPLE, SAMPLE_SIGN, SURFACE, Ball, Region, radii, room, tame
-from potemkin.threat.sets.root import LARGEST, TINY, narrow, newton, target_radius
+from potemkin.threat.sets.root import LARGEST, TINY, climb, narrow, target_radius
 
 
 @register("set")
@@ -99,33 +100,34 @@ class L1Region(Region):
     def _shorten(self, offset: Tensor, may: Tensor) -> Tensor:
         """clip(|offset| - lambda, 0, may) (B, d) with the sum eps, for rows where lambda = 0 would give a greater sum.
 
-        Written as clip(x - gap, 0, may) with gap = anchor - |offset| and lambda = anchor - x. The anchor is first 0 or
-        the greatest |offset|, whichever is nearer to lambda, then lambda as found so far: so nothing cancels, however
-        large the offset is beside eps or the box.
+        Written as clip(x - gap, 0, may) with gap = anchor - |offset| and lambda = anchor - x. The anchor is 0 or the
+        greatest |offset|, whichever is nearer to lambda, so that nothing cancels however large the offset is.
         """
-        wish = offset.abs().clamp_max(LARGEST)
+        wish = offset.abs().clamp_max_(LARGEST)
         goal = target_radius(self.eps)
-        work = torch.empty_like(wish)  # one buffer for all rounds: fresh memory would cost more than the arithmetic
+        peak = wish.amax(dim=1, keepdim=True)
+        half = peak / 2
+        near_zero = torch.minimum((wish - half).clamp_min_(0.0), may).sum(dim=1, keepdim=True) <= goal
+        gap = torch.where(near_zero, 0.0, peak) - wish
+        end = gap + may
+        # With the peak as anchor no coordinate moves by more than x; with 0 as anchor x is -lambda.
+        least = torch.minimum(goal / wish.shape[1], half)
+        low, high = torch.where(near_zero, -half, least), torch.where(near_zero, -1e-30 * half, half)
 
-        def moved(x: Tensor) -> Tensor:
-            return torch.minimum(torch.sub(x, gap, out=work).clamp_min_(0.0), may, out=work)
+        work = torch.empty_like(wish)  # one buffer for all rounds: fresh memory costs more than the arithmetic
+        zero, never = wish.new_zeros(()), wish.new_full((), math.inf)
 
         def value(x: Tensor) -> Tensor:
-            return moved(x).sum(dim=1, keepdim=True)
+            return torch.clamp(torch.sub(x, gap, out=work), zero, may, out=work).sum(dim=1, keepdim=True)
 
         def slope(x: Tensor) -> Tensor:
-            torch.sub(x, gap, out=work)
-            return ((work >= 0) & (work < may)).sum(dim=1, keepdim=True).double()
+            return ((gap <= x) & (x < end)).sum(dim=1, keepdim=True).double()
 
-        peak = wish.amax(dim=1, keepdim=True)
-        half, gap = peak / 2, -wish
-        small = value(-half) <= goal
-        least = torch.minimum(goal / wish.shape[1], half)  # no coordinate moves by more than x, with the peak as anchor
-        anchor = torch.where(small, 0.0, peak)
-        gap = anchor - wish
-        low, _ = narrow(value, goal, torch.where(small, -half, least), torch.where(small, -1e-30 * half, half), rounds=32)
-        gap = (anchor - low) - wish
-        x = newton(value, slope, goal, torch.zeros_like(low), steps=4)
-        total = value(x)
-        # Should Newton have ended beyond the root, between two corners too near to tell apart, draw back to the radius.
-        return work * (goal / total.clamp_min(TINY)).clamp_max(1.0)
+        def corner(x: Tensor) -> Tensor:
+            beyond = torch.where(gap > x, gap, torch.where(end > x, end, never, out=work), out=work)
+            return beyond.amin(dim=1, keepdim=True)
+
+        low, _ = narrow(value, goal, low, high, rounds=24)
+        total = value(climb(value, slope, corner, goal, low, steps=5))
+        # Where rounding left the sum beyond the radius, draw back to it.
+        return work.mul_((goal / total.clamp_min(TINY)).clamp_max(1.0))

@@ -12,7 +12,7 @@ from potemkin.core.random import RowStreams
 from potemkin.core.registry import register
 from potemkin.threat.box import Box
 from potemkin.threat.sets.base import SAMPLE, SURFACE, Ball, Region, radii, room, tame
-from potemkin.threat.sets.root import LARGEST, TINY, narrow, newton, target_radius
+from potemkin.threat.sets.root import LARGEST, TINY, climb, narrow, target_radius
 
 
 @register("set")
@@ -116,5 +116,5 @@ def _stretch(wish: Tensor, may: Tensor, goal: Tensor, low: Tensor, high: Tensor,
         torch.mul(wish, s, out=work).lt_(may)
         return work.mul_(wish).sum(dim=1, keepdim=True)
 
-    # From the lower end Newton's steps never pass the root: the function is concave.
-    return newton(value, slope, goal, narrow(value, goal, low, high, rounds, concave=True)[0], steps=3)
+    low, _ = narrow(value, goal, low, high, rounds, concave=True)
+    return climb(value, slope, None, goal, low, steps=3)

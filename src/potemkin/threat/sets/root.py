@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 LARGEST = 1e100  # lengths are cut here, so that their squares stay finite in float64
@@ -14,7 +15,7 @@ Function = Callable[[Tensor], Tensor]  # columns (B, 1) -> (B, 1)
 
 
 def target_radius(eps: Tensor) -> Tensor:
-    """The radius that projections aim at, a float64 column (B, 1): eps a hair smaller, so that rounding stays inside."""
+    """The radius that projections aim at, a float64 column (B, 1): a hair below eps, so that rounding stays inside."""
     return eps.double().unsqueeze(1) * (1.0 - _SHRINK.get(eps.element_size(), 1e-2))
 
 
@@ -24,8 +25,8 @@ def narrow(
     """Narrow the bracket [low, high] (columns of one sign) of the root of value(x) = goal, for `value` increasing.
 
     Bisects the exponent, so that a bracket over many powers of ten is no harder than a narrow one. `concave` says that
-    value(0) = 0 and the slope falls: then value(x) / x falls too, so x goal / value(x) lies on the same side of the root
-    as x does, and closer.
+    value(0) = 0 and the slope falls: then value(x) / x falls too, so x goal / value(x) lies on the same side of the
+    root as x does, and closer.
     """
     for _ in range(rounds):
         middle = (low.abs().sqrt() * high.abs().sqrt()).copysign(low)
@@ -36,9 +37,16 @@ def narrow(
     return low, high
 
 
-def newton(value: Function, slope: Function, goal: Tensor, x: Tensor, steps: int) -> Tensor:
-    """Newton's steps toward value(x) = goal: exact as soon as x and the root lie on one linear piece."""
+def climb(
+    value: Function, slope: Function, corner: Function | None, goal: Tensor, x: Tensor, steps: int
+) -> Tensor:
+    """Newton's steps from below the root of value(x) = goal: exact once x and the root lie on one linear piece.
+
+    `slope` is the slope to the right of x, and `corner` the next place where it changes: no step goes beyond, so none
+    passes the root. A concave function needs no corners.
+    """
     for _ in range(steps):
         rise = slope(x)
-        x = (x + (goal - value(x)) / rise.clamp_min(TINY)).where(rise > 0, x)
+        step = x + (goal - value(x)).clamp_min(0.0) / rise.clamp_min(TINY)
+        x = step.where(rise > 0, x) if corner is None else torch.minimum(step, corner(x))
     return x

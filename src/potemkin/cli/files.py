@@ -1,0 +1,32 @@
+"""One JSON file as the result of a verb: written whole or not at all, and never over something else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from potemkin.errors import BundleError
+
+
+def write_json(path: Path, text: str, overwrite: bool) -> None:
+    """Write the text; BundleError where something is there already, or the place cannot be written."""
+    refuse_taken(path, overwrite)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as problem:
+        unfinished.unlink(missing_ok=True)
+        raise BundleError(
+            f"{path} cannot be written ({problem.strerror or problem}). Check the folder and its permissions, or give "
+            "another --out."
+        ) from problem
+
+
+def refuse_taken(path: Path, overwrite: bool) -> None:
+    """Before anything is computed: BundleError where the file exists and may not be replaced."""
+    if path.is_dir():
+        raise BundleError(f"--out {path} is a folder; this verb writes one JSON file: give its path.")
+    if path.exists() and not overwrite:
+        raise BundleError(f"--out {path} exists already. Give another path, or --overwrite to replace it.")

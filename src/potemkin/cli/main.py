@@ -1,0 +1,89 @@
+"""`potemkin`: parse the command line, run the verb, print its reply or one paragraph of error; return the exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from cyclopts import App
+from rich.text import Text
+
+from potemkin import __version__
+from potemkin.cli.audit import audit
+from potemkin.cli.compare import compare
+from potemkin.cli.doctor import doctor
+from potemkin.cli.failures import PASSED, explain
+from potemkin.cli.listing import listing
+from potemkin.cli.report import report
+from potemkin.cli.session import Reply, Session, paragraph, plain
+from potemkin.cli.verify import verify
+
+EXIT_CODES = (
+    "Exit codes: 0 passed, 1 a gate failed, 2 the command is wrong, 3 the model, the data or a bundle cannot be used, "
+    "4 the evaluation itself failed or was interrupted."
+)
+
+app = App(
+    "potemkin",
+    help="Finds the façades in a model, measures them honestly: adversarial evaluation whose verdict is verified.",
+    help_epilogue=EXIT_CODES,
+    help_format="plaintext",
+    version=f"potemkin {__version__}",
+)
+for verb, name in (
+    (audit, "audit"),
+    (verify, "verify"),
+    (report, "report"),
+    (compare, "compare"),
+    (listing, "list"),
+    (doctor, "doctor"),
+):
+    app.command(verb, name=name)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (None: the process's own) and return its exit code."""
+    session = Session.of(sys.argv[1:] if argv is None else argv)
+    try:
+        # What a model or a data function prints must not get between a machine and its JSON.
+        with contextlib.redirect_stdout(sys.stderr) if session.json else contextlib.nullcontext():
+            reply = _run(session)
+        if reply is None:
+            return PASSED
+        _tell(session, reply)
+        return reply.exit_code
+    except BrokenPipeError:
+        # Whoever reads has heard enough, as in `potemkin list attacks | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PASSED
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 (the last place that can explain it)
+        return _fail(session, error)
+
+
+def _run(session: Session) -> Reply | None:
+    command, bound, ignored = app.parse_args(session.arguments, exit_on_error=False, print_error=False)
+    reply = command(*bound.args, **bound.kwargs, **dict.fromkeys(ignored, session))
+    return reply if isinstance(reply, Reply) else None
+
+
+def _tell(session: Session, reply: Reply) -> None:
+    reply.show(session.results)
+    if session.json:
+        print(reply.data)
+    sys.stdout.flush()
+
+
+def _fail(session: Session, error: BaseException) -> int:
+    failure = explain(error)
+    message = plain(failure.message)
+    if session.debug:
+        traceback.print_exception(error, file=sys.stderr)
+    paragraph(session.asides, Text.assemble(("error: ", "bold red"), message))
+    if session.json:
+        told = {"type": failure.type, "message": message, "exit_code": failure.exit_code}
+        print(json.dumps({"error": told}))
+    return failure.exit_code

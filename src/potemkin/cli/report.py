@@ -1,0 +1,34 @@
+"""`potemkin report`: draw report.html again from a bundle alone, without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from potemkin.cli.failures import PASSED
+from potemkin.cli.options import AnswerOptions
+from potemkin.cli.session import Reply, Session, plain
+
+
+def report(
+    run: Path,
+    *,
+    answer: AnswerOptions = AnswerOptions(),
+    session: Annotated[Session, Parameter(parse=False)],
+) -> Reply:
+    """Draw report.html again from a bundle alone: no model, no data, no torch.
+
+    potemkin report runs/digits
+
+    Args:
+        run: The folder that `potemkin audit --out` wrote.
+    """
+    from potemkin.report.render import render
+
+    path = render(run)
+    data = json.dumps({"report": str(path), "bytes": path.stat().st_size}, ensure_ascii=False)
+    return Reply(PASSED, data, lambda console: console.print(Text(plain(str(path))), soft_wrap=True))

@@ -1,0 +1,78 @@
+"""One call of the command line: what was typed, where people read, where machines read, and what a verb replies."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a verb answers: an exit code, a JSON text for machines, and how to tell it to people."""
+
+    exit_code: int
+    data: str
+    show: Callable[[Console], None]
+
+
+@dataclass
+class Session:
+    """The streams and switches that all verbs share.
+
+    People read `results` (stdout) and `asides` (stderr: what is being done, errors). With --json, stdout holds one
+    JSON object and nothing else, and people read stderr only.
+    """
+
+    arguments: list[str]
+    json: bool
+    debug: bool
+    results: Console = field(init=False)
+    asides: Console = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.asides = _console(sys.stderr)
+        self.results = self.asides if self.json else _console(sys.stdout)
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> Session:
+        """The switches are read before the rest is understood: a wrong command line must answer in JSON, too."""
+        options = list(arguments)
+        if "--" in options:
+            options = options[: options.index("--")]
+        return cls(list(arguments), json="--json" in options, debug="--debug" in options)
+
+    @property
+    def command(self) -> str:
+        """The command line, as it could be typed again."""
+        return shlex.join(["potemkin", *self.arguments])
+
+    def say(self, text: str) -> None:
+        """Tell people what is being done, so that no wait is silent; machines are told nothing."""
+        if not self.json:
+            paragraph(self.asides, Text(plain(text), style="dim"))
+
+    def warn(self, text: str) -> None:
+        """Tell people, and whoever reads the log of a machine, what may not be what they meant."""
+        paragraph(self.asides, Text(plain(text), style="yellow"))
+
+
+def paragraph(console: Console, text: Text) -> None:
+    """One paragraph: wrapped at words on a terminal, one line where a file or a program reads."""
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
+def plain(text: str) -> str:
+    """On one line, and nothing in it that a terminal would obey: file names and class names are other people's."""
+    shown = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in shown)
+
+
+def _console(stream: TextIO) -> Console:
+    # Intervals are written [low, high]: nothing here is markup.
+    return Console(file=stream, markup=False, highlight=False, emoji=False)
