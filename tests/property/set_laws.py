@@ -122,7 +122,8 @@ def broken_laws(case: Case, project: Callable[[Tensor], Tensor], convex: bool = 
     normal = flat(z) - flat(p)
     steep = region.maximiser(normal.reshape(z.shape).to(z.dtype))
     for s in (*others, steep):
-        if not bool(((normal * (flat(s) - flat(p))).sum(1) <= normal.norm(dim=1) * slack(region, p, s)).all()):
-            broken.append("variational inequality")
-            break
+        aside = flat(s) - flat(p)
+        allowed = slack(region, p, s) * (normal.norm(dim=1) + aside.norm(dim=1))
+        if not bool(((normal * aside).sum(1) <= allowed).all()):
+            return [*broken, "variational inequality"]
     return broken

@@ -10,15 +10,17 @@
             else:                              eta = max(eta / 1.5, eps / 10)
 
 At the start eta = eps. From a start of its own k = d / 5 and the last check's s is d, the number of coordinates; from a
-given point they follow from that point's ||x - x_clean||_0. There is no heavy ball.
+given point they follow from that point's ||x - x_clean||_0. There is no heavy ball. A broken k is rounded up, so that
+two changed coordinates are never followed by a step along one: on a linear loss the mean of the two largest entries of
+the gradient is reached, not the largest.
 
 `schedule` is the strategy for a given budget: 30 % of the steps with 3 eps, 30 % with 2 eps, the rest with eps, each
 stage from the projection of the best point of the one before.
 
 Source: Croce & Hein 2021, sections 2 and 3 (l1-APGD and the multi-eps strategy), with the constants of the released
 implementation; written without the paper's text at hand, so no line numbers.
-`as_released=True` follows the released arithmetic: z + (P(z) - z), which does not return exactly to the clean value where
-it should. As s counts exact zeros, it counts coordinates that are off by a last bit; `as_released=False` has true zeros.
+`as_released=True` follows the released arithmetic, z + (P(z) - z), which does not always come back to the clean value
+where it should: s counts exact zeros, and so coordinates that are off by a last bit. `as_released=False` has true ones.
 """
 
 from __future__ import annotations

@@ -67,6 +67,10 @@ class Ascent(Noted):
     def asks(self) -> Asks:
         return Asks.DECISIONS if self.gradient_free else Asks.GRADIENTS
 
+    @property
+    def random(self) -> bool:
+        return self.start_at.random
+
     def cost(self, steps: int) -> tuple[int, int]:
         return steps + 1, steps
 

@@ -49,6 +49,10 @@ class Phases(Noted):
     def objective(self) -> Objective:
         return self.ascent.objective
 
+    @property
+    def random(self) -> bool:
+        return self.ascent.random
+
     def cost(self, steps: int) -> tuple[int, int]:
         return steps + len(self.schedule), steps
 
@@ -110,7 +114,9 @@ class Phases(Noted):
         return replace(rows, region=region, steps=self._steps(rows.steps, phase))
 
     def _steps(self, steps: Tensor, phase: Tensor) -> Tensor:
-        """ceil(share * N) moves per phase, what is left for the last."""
-        table = [(share * steps.double()).ceil().long() for _, share in self.schedule[:-1]]
-        table.append(steps - sum(table, torch.zeros_like(steps)))
-        return torch.stack(table, dim=1).gather(1, phase.unsqueeze(1)).squeeze(1)
+        """ceil(share * N) moves per phase as long as there are any, what is left for the last."""
+        left, table = steps, []
+        for _, share in self.schedule[:-1]:
+            table.append(torch.minimum((share * steps.double()).ceil().long(), left))
+            left = left - table[-1]
+        return torch.stack((*table, left), dim=1).gather(1, phase.unsqueeze(1)).squeeze(1)

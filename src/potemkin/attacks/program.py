@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -98,6 +98,10 @@ class Program(Protocol):
     @property
     def objective(self) -> Objective: ...
 
+    @property
+    def random(self) -> bool:
+        """Whether the queries depend on the row's random draws: else a restart would repeat the first run."""
+
     def start(self, rows: Rows) -> Any:
         """Write the first query of each row."""
 
@@ -141,6 +145,16 @@ class Attack(ABC):
     @abstractmethod
     def runs(self) -> int:
         """Jobs per target (restarts, at least 1)."""
+
+    @property
+    def exact(self) -> frozenset[str]:
+        """Norms in which it ends on a linear model's optimum bit for bit; in the others within a percent."""
+        return frozenset()
+
+    @property
+    def exempt(self) -> Mapping[str, str]:
+        """Checks of `check_attack` that it fails by its very nature, each with the reason; see there for the names."""
+        return {}
 
     def jobs(self, classes: int, targeted: bool) -> int:
         """Jobs on one example that never falls: runs times targets; a targeted goal has one target of its own."""

@@ -53,7 +53,5 @@ def _show(console: Console, found: list[Finding], broken: bool) -> None:
             told.append(f"\n{plain(finding.advice)}", style="dim")
         table.add_row(Text(mark, style=style), finding.name, told)
     console.print(table)
-    summary = (
-        "Something that potemkin needs is broken: see !! above." if broken else "All that potemkin needs is there."
-    )
+    summary = "Something that potemkin needs is broken: see !!." if broken else "All that potemkin needs is there."
     console.print(Text(f"\n{summary}", style="bold red" if broken else "bold green"))

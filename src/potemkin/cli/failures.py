@@ -84,16 +84,17 @@ def _usage(error: CycloptsError) -> str:
     verb = " ".join(error.command_chain or ())
     if isinstance(error, UnusedCliTokensError):
         return f"{_extra(error, verb)} {_help(verb)}"
+    if isinstance(error, UnknownOptionError):
+        return f"{error} {_help(verb)}"
     advice = ""
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         name = error.argument.name.lstrip("-").lower()
         if not error.tokens_so_far and name in _NEEDED:
-            advice = f" {_NEEDED[name]}"
+            shown = name.upper() if error.argument.field_info.is_positional else f"--{name}"
+            return f"`potemkin {verb}` needs {shown}. {_NEEDED[name]} {_help(verb)}"
     if isinstance(error, CoercionError) and error.target_type is not None:
         wanted = _WANTED.get(getattr(error.target_type, "__name__", ""))
         advice = f" It takes {wanted}." if wanted else ""
-    if isinstance(error, UnknownOptionError):
-        return f"{error} {_help(verb)}"
     return f"{error}{advice} {_help(verb)}"
 
 

@@ -35,12 +35,14 @@ class Gate:
         """How the gate ended: the verdict, what was asked, what was found."""
         verdict = "passed" if self.passes(rates) else "FAILED"
         asked = "at least" if self.side == "under" else "at most"
-        return f"gate {verdict}: {self.name} {rates[self.name]}, {asked} {100 * self.limit:g} % was asked for"
+        value = rates[self.name].value
+        found = "was not measured" if value is None else f"is {100 * value:.4g} %"
+        return f"gate {verdict}: {self.name} {found}, wanted {asked} {100 * self.limit:.4g} %"
 
 
 _UNDER = (
-    "NAME=VALUE, such as robust_accuracy=0.40: exit code 1 where the rate is lower. May be repeated. robust_accuracy is "
-    "held / n: what is undecided does not count for the model."
+    "NAME=VALUE, such as robust_accuracy=0.40: exit code 1 where the rate is lower. May be repeated. "
+    "robust_accuracy is held / n: what is undecided does not count for the model."
 )
 _OVER = "NAME=VALUE, such as attack_success_rate=0.5: exit code 1 where the rate is higher. May be repeated."
 

@@ -18,6 +18,7 @@ from typing import Literal
 from potemkin import __version__
 
 DISTRIBUTION = "potemkin-ml"
+REQUIRED = ("torch", "numpy", "pillow", "safetensors", "pydantic", "rich", "cyclopts", "jinja2")
 EXTRAS = {
     "vision": "torchvision's models and weights",
     "test": "the test suite",
@@ -67,9 +68,7 @@ def _required(extra: str | None) -> list[str]:
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:  # run from a checkout that was never installed
-        return (
-            ["torch", "numpy", "pillow", "safetensors", "pydantic", "rich", "cyclopts", "jinja2"] if not extra else []
-        )
+        return list(REQUIRED) if extra is None else []
     names = []
     for line in lines:
         requirement, _, marker = line.partition(";")
@@ -147,9 +146,9 @@ def _extras() -> Iterator[Finding]:
         names = _required(extra)
         missing = [name for name in names if not _importable(name)]
         if names and not missing:
-            yield Finding(f"[{extra}]", "ok", f"{', '.join(names)}: {purpose}")
+            yield Finding(f"[{extra}]", "ok", f"for {purpose}: {', '.join(names)}")
         elif missing:
-            told = f"{', '.join(missing)} missing or damaged: {purpose}"
+            told = f"for {purpose}: {', '.join(missing)} not here, or not working"
             yield Finding(f"[{extra}]", "missing", told, f"pip install '{DISTRIBUTION}[{extra}]'")
 
 

@@ -67,7 +67,7 @@ class Pace:
     @staticmethod
     def left(progress: Progress) -> float | None:
         """Seconds; None before the first example is done."""
-        return progress.seconds * (progress.total - progress.done) / progress.done if progress.done else None
+        return progress.seconds * (progress.total - progress.settled) / progress.settled if progress.settled else None
 
 
 class Silent:
@@ -97,6 +97,7 @@ class Lines(Silent):
 
     def __enter__(self) -> Self:
         self._under_way = True
+        self._last = time.monotonic()
         return self
 
     def update(self, progress: Progress) -> None:
@@ -104,7 +105,7 @@ class Lines(Silent):
         if now - self._last < self._every:
             return
         self._last = now
-        parts = [f"{progress.done} of {progress.total} examples done", accuracy(progress)]
+        parts = [f"{progress.settled} of {progress.total} examples done", accuracy(progress)]
         parts.append(f"{told_speed(self._pace.speed(progress))}, {told_time(self._pace.left(progress))}")
         self._console.print("; ".join(parts), soft_wrap=True)
 
@@ -117,15 +118,15 @@ class Bar(Silent):
     """A bar and a line below it, gone when the evaluation is over."""
 
     def __init__(self, console: Console) -> None:
-        # What a model prints is shown above the bar, but not taken from a stdout that goes elsewhere.
-        self._live = Live(
-            console=console, get_renderable=self._picture, transient=True, redirect_stdout=sys.stdout.isatty()
-        )
         self._pace = Pace()
         self._progress: Progress | None = None
         self._speed: float | None = None
         self._stopping = False
         self._next = 0.0
+        # What a model prints is shown above the bar, but not taken from a stdout that goes elsewhere.
+        self._live = Live(
+            console=console, get_renderable=self._picture, transient=True, redirect_stdout=sys.stdout.isatty()
+        )
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -149,8 +150,8 @@ class Bar(Silent):
             return Text("Looking at the model …", style="dim")
         top = Table.grid(padding=(0, 2), expand=False)
         top.add_row(
-            ProgressBar(total=progress.total, completed=progress.done, width=32),
-            Text(f"{progress.done} of {progress.total} examples"),
+            ProgressBar(total=progress.total, completed=progress.settled, width=32),
+            Text(f"{progress.settled} of {progress.total} examples"),
             Text(told_time(self._pace.left(progress)), style="dim"),
         )
         below = Text(_STOPPING, style="yellow")
@@ -160,16 +161,18 @@ class Bar(Silent):
 
 
 def accuracy(progress: Progress) -> str:
-    """Robust accuracy of the examples that are done: held / done, with its interval."""
+    """Held / done with its interval; only of the first ones in the data's order, since what ends early mostly fell."""
     from potemkin.evaluate.record import Rate
 
+    if not progress.done:
+        return "robust accuracy not known yet"
     return f"robust accuracy so far {Rate.of(progress.held, progress.done)}"
 
 
 def told_speed(speed: float | None) -> str:
     """Forwards per second in words."""
     if speed is None:
-        return "- forwards/s"
+        return "speed not known yet"
     return f"{speed:,.0f} forwards/s" if speed >= 10 else f"{speed:.1f} forwards/s"
 
 

@@ -84,7 +84,7 @@ def _headline(console: Console, record: Record) -> None:
         console.print(Text(f"at most {rates.robust_accuracy_upper} if all undecided ones held"), soft_wrap=True)
     console.print(Text(f"clean accuracy {rates.clean_accuracy}"), soft_wrap=True)
     console.print(Text(f"attack success rate {rates.attack_success_rate}"), soft_wrap=True)
-    paragraph(console, Text(f"threat: {plain(record.threat.sentence)}"))
+    _labelled(console, "threat", record.threat.sentence)
 
 
 def _partition(console: Console, record: Record) -> None:
@@ -118,17 +118,22 @@ def _interval(rate: Rate) -> str:
 
 def _cost(console: Console, record: Record) -> None:
     useful, physical = record.cost.useful, record.cost.physical
-    told = (
-        f"cost: {useful.forwards:,} forwards + {useful.backwards:,} backwards useful; "
-        f"{physical.forwards:,} + {physical.backwards:,} physical"
-    )
-    seconds = record.timing.get("seconds")
-    if isinstance(seconds, float):
-        told += f"; {seconds:.1f} s"
-    if record.batch_fill is not None:
-        told += f"; batch {100 * record.batch_fill:.0f} % full"
     console.print()
-    paragraph(console, Text(told))
+    told = f"{useful.forwards:,} forwards + {useful.backwards:,} backwards useful, "
+    _labelled(console, "cost", told + f"{physical.forwards:,} + {physical.backwards:,} physical")
+    seconds, fill = record.timing.get("seconds"), record.batch_fill
+    if isinstance(seconds, float) and fill is not None:
+        _labelled(console, "time", f"{seconds:.1f} s, batch {100 * fill:.0f} % full")
+
+
+def _labelled(console: Console, name: str, value: str) -> None:
+    """A name and a text; what is too long for the terminal goes on below the text."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row(f"{name:<9}", plain(value))
+    whole = Text.assemble((f"{name:<10}", "dim"), plain(value))
+    console.print(table if console.is_terminal else whole, soft_wrap=not console.is_terminal)
 
 
 def _smell(console: Console, smell: Smell) -> None:

@@ -22,7 +22,8 @@ def name_class(cls: type, name: str) -> None:
 def show(obj: object) -> str:
     """The notation of `obj`: what `parse` reads back as an equal object.
 
-    Frozen dataclasses print as `Name(field=value, ...)` without the fields that equal their default; floats that are
+    Frozen dataclasses print as `Name(value, field=value, ...)`: leading fields without a default by position, the
+    others by name where they differ from their default; floats that are
     k/255 in float64 print so where that is the shorter form. Anything that the notation cannot say is a ConfigError.
 
     >>> show((8 / 255, 0.2, -1, "a", None))
@@ -85,12 +86,20 @@ def _float_text(x: float, strict: bool) -> str:
 
 
 def _dataclass_text(obj: object, strict: bool) -> str:
-    said = []
+    said: list[str] = []
+    leading = True
     for field in dataclasses.fields(obj):  # type: ignore[arg-type]
         value = getattr(obj, field.name)
+        # What has no default says itself, as people write it: Linf(8/255), not Linf(eps=8/255).
+        leading = leading and field.init and not field.kw_only and not _has_default(field)
         if field.init and not _is_default(field, value):
-            said.append(f"{field.name}={_text(value, strict)}")
+            text = _text(value, strict)
+            said.append(text if leading else f"{field.name}={text}")
     return f"{_NAMES.get(type(obj), type(obj).__name__)}({', '.join(said)})"
+
+
+def _has_default(field: dataclasses.Field[object]) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
 def _is_default(field: dataclasses.Field[object], value: object) -> bool:

@@ -39,8 +39,9 @@ class Admission:
 
     def fill(self, wanted: int) -> None:
         """Read on until `wanted` more jobs are ready, the window is full, or the data end."""
-        goal = len(self.engine.ready) + max(0, wanted)
-        while not self.dry and len(self.engine.ready) < goal and self._read - self.engine.told < self._window:
+        dispatch = self.engine.dispatch
+        goal = len(dispatch.ready) + max(0, wanted)
+        while not self.dry and len(dispatch.ready) < goal and self._read - dispatch.told < self._window:
             batch = next(self._batches, None)
             if batch is None:
                 self.dry = True
@@ -59,7 +60,8 @@ class Admission:
         if int(labels.max()) >= outputs.shape[1] or int(labels.min()) < 0:
             raise ModelError(
                 f"The labels go from {int(labels.min())} to {int(labels.max())}, but the model has {outputs.shape[1]} "
-                f"outputs (classes 0 to {outputs.shape[1] - 1}). Labels count from 0; is this the right model for these data?"
+                f"outputs (classes 0 to {outputs.shape[1] - 1}). Labels count from 0; is this the right model for "
+                "these data?"
             )
         keys = torch.tensor([id_key(name) for name in batch.ids[part]], dtype=torch.int64)
         none = torch.full_like(keys, -1)
@@ -91,10 +93,10 @@ class Admission:
         elif self.engine.threat.goal.targeted and example.goal_target == NO_TARGET:
             self._close(example, "error", "the true class is the target itself: leave such examples out of the data")
         else:
-            self.engine.begin(example)
+            self.engine.dispatch.begin(example)
 
     def _close(self, example: Example, outcome: str, why: str | None) -> None:
-        self.engine.tell(
+        self.engine.dispatch.tell(
             Result(
                 example.order, example.id, example.position, example.label, example.inputs, example.clean_outputs,
                 outcome, why, example.spent,  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
 """The engine: a continuous batch of jobs, verified claims, results in the order of the data.
 
-    while work remains:  admit examples (one clean pass)  ->  refill free slots  ->  `stride` steps  ->  retire  ->  verify
+    while work remains:  admit examples (one clean pass), refill free slots, make `stride` steps, retire, verify
 
-An example has one real job in flight; its next one follows from its own earlier outcomes. A fallen example costs nothing
-more, and memory stays flat however long the data are.
+An example has one real job in flight; its next one follows from its own earlier outcomes. A fallen example costs
+nothing more, and memory stays flat however long the data are.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from potemkin.data.source import Batch as DataBatch
 from potemkin.engine.admission import Admission
 from potemkin.engine.batch import BUDGET, CLAIMS, FINISHED, NONFINITE, RUNNING, Batch, Seats
 from potemkin.engine.claims import ClaimQueue
-from potemkin.engine.jobs import End, Example, Finish, Flight, Point, Result, Spent, Stage, Tally, settle
-from potemkin.engine.plan import Cascade, Plan
+from potemkin.engine.dispatch import Dispatch
+from potemkin.engine.jobs import End, Flight, Point, Result, Spent, Stage
+from potemkin.engine.plan import Cascade
 from potemkin.engine.verifier import Verifier
 from potemkin.models.oracle import Oracle
 from potemkin.threat.threat_model import ThreatModel
@@ -61,16 +62,11 @@ class Engine:
         self.on_step = on_step
         self.oracle, self.threat, self.attacks = oracle, threat, tuple(attacks)
         self.seed, self.settings = seed, settings
-        self.plan: Plan = Cascade(self.attacks, threat.set.eps)
         self.attack_keys = [text_key(show(attack)) for attack in self.attacks]
         self.batch = Batch(oracle, threat.set, threat.goal, settings.rows, settings.retire_cycles)
         self.claims = ClaimQueue(Verifier(oracle, threat, settings.verify_rows))
-        self.ready: list[Flight] = []
+        self.dispatch = Dispatch(Cascade(self.attacks, threat.set.eps), self._recall)
         self.seated: dict[int, Flight] = {}
-        self.examples: list[Example] = []
-        self.results: dict[int, Result] = {}
-        self.speculative = Spent()
-        self.told = 0
         self._programs: dict[int, Program] = {}
         # Running ahead would spend a query budget that the real job may still need.
         self._may_speculate = settings.speculate and threat.access.queries is None
@@ -79,8 +75,8 @@ class Engine:
         """Attack every example of `batches`; yield results in their order as soon as they are known."""
         admission = Admission(self, batches)
         while True:
-            admission.fill(len(self.batch.free()) - len(self.ready))
-            yield from self._tell()
+            admission.fill(len(self.batch.free()) - len(self.dispatch.ready))
+            yield from self.dispatch.results()
             self._refill(dry=admission.dry)
             if self.seated:
                 for _ in range(self.settings.stride):
@@ -88,41 +84,25 @@ class Engine:
                 self._retire()
                 if self.on_step is not None:
                     self.on_step()
-            if self.claims.full or (self.claims.waiting and not self.seated and not self.ready):
+            if self.claims.full or (self.claims.waiting and not self.seated and not self.dispatch.ready):
                 self._verify()
-            if not (self.seated or self.ready or self.claims.waiting) and admission.dry:
+            if not (self.seated or self.dispatch.ready or self.claims.waiting) and admission.dry:
                 break
-        yield from self._tell()
+        yield from self.dispatch.results()
 
     @property
     def fill(self) -> float:
         """Share of the rows computed in the search that belonged to a job."""
         return self.batch.filled / max(1, self.batch.steps * self.settings.rows)
 
-    def begin(self, example: Example) -> None:
-        """Give an example its first job."""
-        self.examples.append(example)
-        self._proceed(example)
-
-    def tell(self, result: Result) -> None:
-        """Note a result; it is yielded when all before it are known."""
-        self.results[result.order] = result
-
-    def _tell(self) -> Iterator[Result]:
-        while self.told in self.results:
-            yield self.results.pop(self.told)
-            self.told += 1
-
-    # ---- slots ----------------------------------------------------------------------------------------------------
-
     def _refill(self, dry: bool) -> None:
         free = self.batch.free()
-        if self._may_speculate and dry and not self.ready and len(free) >= 8:
-            self._run_ahead(len(free))
+        if self._may_speculate and dry and not self.dispatch.ready and len(free) >= 8:
+            self.dispatch.run_ahead(len(free))
         asks = next(iter(self.batch.lanes.values())).program.asks if self.batch.lanes else None
         groups: dict[int, list[Flight]] = {}
         waiting: list[Flight] = []
-        for flight in self.ready:
+        for flight in self.dispatch.ready:
             wants = self._program(flight.job.attack).asks
             asks = asks or wants
             # Programs that need no gradient wait for a batch of their own: they must not pay for backwards.
@@ -131,7 +111,7 @@ class Engine:
                 free.pop()
             else:
                 waiting.append(flight)
-        self.ready = waiting
+        self.dispatch.ready = waiting
         for attack, flights in groups.items():
             self._seat(attack, flights)
 
@@ -179,22 +159,18 @@ class Engine:
         if not over:
             return
         index = torch.tensor(over, dtype=torch.int64, device=self.batch.device)
-        meter = self.batch.meter.take(index)
-        passes = zip(meter.forwards.tolist(), meter.backwards.tolist(), strict=True)
         signals = self.batch.signal[index].tolist()
         states = self.batch.states([slot for slot in over if codes[slot] == CLAIMS])
         bests = self.batch.bests([slot for slot in over if codes[slot] != CLAIMS])
-        for slot, (forwards, backwards), signal in zip(over, passes, signals, strict=True):
+        for slot, spent, signal in zip(over, self._spent(over), signals, strict=True):
             flight = self.seated.pop(slot)
-            flight.spent += Spent(forwards, backwards, forwards)
+            flight.spent += spent
             flight.signal = flight.signal or signal or flight.job.eps == 0
-            if flight.stage is not Stage.RUNNING:
-                continue  # cancelled while it ran
             if codes[slot] == CLAIMS:
                 flight.stage, flight.state = Stage.CLAIMED, states[slot]
                 self.claims.add(flight)
             else:
-                self._finish(flight, *self._ending(flight, codes[slot]), Point(*bests[slot], float("nan")))
+                self.dispatch.finish(flight, *self._ending(flight, codes[slot]), Point(*bests[slot], float("nan")))
         self.batch.release(over)
 
     def _ending(self, flight: Flight, code: int) -> tuple[End, str | None]:
@@ -216,93 +192,20 @@ class Engine:
                 continue  # cancelled while it waited
             if verdict.valid:
                 point = Point(flight.state.query[0].to("cpu", torch.float32), verdict.outputs.cpu(), verdict.distance)
-                self._finish(flight, End.BROKEN, None, point)
+                self.dispatch.finish(flight, End.BROKEN, None, point)
             else:
-                flight.refusals.append(verdict.why or "was refused")
-                flight.stage = Stage.READY
-                self.ready.insert(0, flight)
+                self.dispatch.resume(flight, verdict.why or "was refused")
 
-    # ---- examples -------------------------------------------------------------------------------------------------
+    def _recall(self, flight: Flight) -> Spent:
+        """Take a running flight out of the batch; return what its row has spent."""
+        slot = next(slot for slot, seated in self.seated.items() if seated is flight)
+        del self.seated[slot]
+        spent = self._spent([slot])[0]
+        self.batch.release([slot])
+        return spent
 
-    def _finish(self, flight: Flight, end: End, why: str | None, point: Point | None) -> None:
-        flight.stage, flight.state = Stage.DONE, None
-        flight.finish = Finish(flight.job, end, why, flight.spent, point, len(flight.refusals))
-        example = flight.example
-        if end is End.BROKEN:
-            self._cancel(example, example.flights.index(flight) + 1)
-        self._proceed(example)
-
-    def _proceed(self, example: Example) -> None:
-        """Count the finished jobs whose turn it is; then go on with the next one, or conclude."""
-        while example.flights and example.flights[0].finish is not None:
-            finish = example.flights.pop(0).finish
-            assert finish is not None
-            example.finished.append(finish)
-            example.spent += finish.spent
-            if finish.end is End.BROKEN or finish.end is End.BUDGET:
-                self._cancel(example, 0)
-                return self._conclude(example)
-        if example.flights:
-            return None
-        job = self.plan.next(example, example.finished)
-        if job is None:
-            return self._conclude(example)
-        example.flights.append(Flight(example, job))
-        self.ready.append(example.flights[0])
-        return None
-
-    def _cancel(self, example: Example, first: int) -> None:
-        """Drop the flights from number `first` on; what they cost was speculation."""
-        for flight in example.flights[first:]:
-            if flight.stage is Stage.RUNNING:
-                slot = next(slot for slot, seated in self.seated.items() if seated is flight)
-                del self.seated[slot]
-                forwards, backwards = int(self.batch.meter.forwards[slot]), int(self.batch.meter.backwards[slot])
-                flight.spent += Spent(forwards, backwards, forwards)
-                self.batch.release([slot])
-            elif flight in self.ready:
-                self.ready.remove(flight)
-            flight.stage = Stage.DONE
-            self.speculative += flight.spent
-        del example.flights[first:]
-
-    def _conclude(self, example: Example) -> None:
-        self.examples.remove(example)
-        outcome, why, story = settle(example.finished)
-        tallies: dict[int, Tally] = {}
-        for finish in example.finished:
-            tally = tallies.setdefault(finish.job.attack, Tally())
-            tally.jobs, tally.spent, tally.refused = (
-                tally.jobs + 1,
-                tally.spent + finish.spent,
-                tally.refused + finish.refused,
-            )
-        result = Result(
-            example.order,
-            example.id,
-            example.position,
-            example.label,
-            example.inputs,
-            example.clean_outputs,
-            outcome,
-            why,
-            example.spent,
-            point=None if story is None else story.point,
-            attacks=tallies,
-        )
-        result.broken_by = story.job if outcome == "broken" and story is not None else None
-        self.tell(result)
-
-    def _run_ahead(self, free: int) -> None:
-        """Start jobs that will count only if all earlier ones of their example fail."""
-        progress = True
-        while progress and len(self.ready) < free:
-            progress = False
-            for example in self.examples:
-                if len(self.ready) >= free or any(flight.finish is not None for flight in example.flights[1:]):
-                    continue
-                job = self.plan.next(example, example.finished, ahead=len(example.flights))
-                if job is not None:
-                    example.flights.append(Flight(example, job))
-                    self.ready.append(example.flights[-1])
-                    progress = True
+    def _spent(self, slots: list[int]) -> list[Spent]:
+        """What the rows in these slots have spent since they were seated."""
+        meter = self.batch.meter.take(torch.tensor(slots, dtype=torch.int64, device=self.batch.device))
+        passes = zip(meter.forwards.tolist(), meter.backwards.tolist(), strict=True)
+        return [Spent(forwards, backwards, queries=forwards) for forwards, backwards in passes]

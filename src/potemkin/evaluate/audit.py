@@ -24,7 +24,7 @@ from potemkin.evaluate.bundle_write import BundleWriter
 from potemkin.evaluate.collect import Collector
 from potemkin.evaluate.environment import environment
 from potemkin.evaluate.interrupts import uninterrupted
-from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan
+from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows
 from potemkin.evaluate.smells import examine, reflect
 from potemkin.models.classifier import Classifier
 from potemkin.models.oracle import Oracle
@@ -34,8 +34,13 @@ from potemkin.threat.threat_model import ThreatModel
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress display may show: counts so far."""
+    """What a progress display may show: counts so far.
 
+    `settled` examples have an outcome. The first `done` of the data are among them, which `held` and `undecided` count:
+    a fair sample, where the others that are settled are those that fell early.
+    """
+
+    settled: int
     done: int
     total: int
     held: int
@@ -106,9 +111,9 @@ def audit(
     source = (
         data if isinstance(data, DataSource) else load_data(data) if isinstance(data, str | Path) else as_source(data)
     )
-    number("rows", rows, low=8, integer=True)
-    if rows % 8:
-        raise ConfigError(f"rows={rows}: row counts are multiples of 8, for example {rows // 8 * 8 + 8}.")
+    check_rows(rows)
+    if stride is not None:
+        number("stride", stride, low=1, integer=True)
     if declared_accuracy is not None:
         number("declared_accuracy", declared_accuracy, low=0.0, high=1.0)
     choice = choose_from(source, examples, sample, seed)
@@ -196,9 +201,9 @@ class Run:
         undecided = sum(collector.outcomes[name] for name in ("budget", "invalid", "error"))
         forwards = sum(cost.forwards for cost in oracle.physical.values())
         total = len(self.choice.positions)
-        return Progress(
-            collector.n, total, collector.outcomes["held"], undecided, forwards, time.perf_counter() - began
-        )
+        settled = collector.n + self.engine.dispatch.waiting
+        seconds = time.perf_counter() - began
+        return Progress(settled, collector.n, total, collector.outcomes["held"], undecided, forwards, seconds)
 
     def _record(
         self,
@@ -240,8 +245,8 @@ class Run:
             ),
             attacks=collector.summaries(self.attacks),
             outcomes=dict(collector.outcomes),
-            rates=records.Rates.of(dict(collector.outcomes), collector.clean_right),
-            cost=collector.costs(oracle.physical, self.engine.speculative),
+            rates=records.Rates.of({str(name): count for name, count in collector.outcomes.items()}, collector.clean_right),
+            cost=collector.costs(oracle.physical, self.engine.dispatch.speculative),
             batch_fill=self.engine.fill,
             smells=smells,
             timing={"seconds": seconds, "forward_equivalents_per_second": passes / max(seconds, 1e-9)},
@@ -252,7 +257,7 @@ class Run:
         box = self.classifier.box
         return records.ThreatInfo(
             sentence=self.threat.sentence(box),
-            notation=show(self.threat),
+            notation=show(self.threat.set if self.threat == ThreatModel(self.threat.set) else self.threat),
             norm=self.threat.set.norm_name,
             eps=self.threat.set.eps,
             goal=show(self.threat.goal),

@@ -15,7 +15,7 @@ from potemkin.data.source import Batch
 from potemkin.engine.engine import Engine, Settings
 from potemkin.engine.jobs import Outcome, Result
 from potemkin.errors import ConfigError, DataError
-from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan
+from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows
 from potemkin.models.classifier import Classifier
 from potemkin.models.oracle import Meter, Oracle
 from potemkin.threat.sets.base import PerturbationSet
@@ -81,9 +81,8 @@ def perturb(
     classifier, threat = as_classifier(model), ThreatModel.of(threat)
     attacks = check_plan(attack, threat, classifier.box)
     batch = _batch(x, y, classifier)
-    rows = rows or min(128, round_up(x.shape[0]))
-    if rows % 8:
-        raise ConfigError(f"rows={rows}: row counts are multiples of 8, for example {round_up(rows)}.")
+    rows = min(128, round_up(x.shape[0])) if rows is None else rows
+    check_rows(rows)
     oracle = Oracle(classifier, threat.access)
     stride = 1 if torch.device(classifier.device).type == "cpu" else 8
     with classifier.guest():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
 from potemkin.attacks.program import Asks, Attack
 from potemkin.core.canonical import show
+from potemkin.core.checks import number
 from potemkin.core.notation import parse
+from potemkin.core.rows import round_up
 from potemkin.errors import AccessError, ConfigError
 from potemkin.models.classifier import Classifier
 from potemkin.threat.box import Box
@@ -38,9 +40,16 @@ def as_attack(attack: object) -> Attack:
     raise ConfigError(f"{attack!r} is not an attack; for example pk.pgd(steps=50) or pk.apgd().")
 
 
+def check_rows(rows: int) -> None:
+    """Refuse a row count that is no positive multiple of 8."""
+    number("rows", rows, low=8, integer=True)
+    if rows % 8:
+        raise ConfigError(f"rows={rows}: row counts are multiples of 8, for example {round_up(rows)}.")
+
+
 def check_plan(attacks: Sequence[Attack] | Attack, threat: ThreatModel, box: Box) -> tuple[Attack, ...]:
     """The attacks as a tuple, refused where they or the set do not fit the threat model."""
-    listed = [attacks] if isinstance(attacks, Attack | str | type) else list(attacks)
+    listed = list(attacks) if isinstance(attacks, Iterable) and not isinstance(attacks, str | type) else [attacks]
     if not listed:
         raise ConfigError("No attack is given; for example attacks=[pk.pgd(steps=50)].")
     plan = tuple(as_attack(attack) for attack in listed)

@@ -101,7 +101,9 @@ def reflect(checkup: Checkup, collector: Collector, declared: float | None, chan
 
 
 _UNDECIDED = {
-    "error": "They count neither as held nor as broken. Zero gradients: use Margin() or DLR(), or an attack without gradients.",
+    "error": (
+        "They count neither as held nor as broken. Zero gradients: use Margin() or DLR(), or an attack without gradients."
+    ),
     "invalid": "An attack claimed what the verifier refused: often a randomised model, or rounding to 8 bits.",
     "budget": "They were neither broken nor shown to hold: allow more queries.",
 }
@@ -113,7 +115,10 @@ def _train_mode(names: Sequence[str]) -> Smell:
         name="train_mode",
         severity="warning",
         message=f"The model came in train mode ({shown}); it was evaluated in eval mode and put back.",
-        advice="Call model.eval() yourself if that is what you mean; in train mode dropout is random and BatchNorm looks across rows.",
+        advice=(
+            "Call model.eval() yourself if that is what you mean; in train mode dropout is random and BatchNorm looks "
+            "across rows."
+        ),
         evidence={"modules": len(names)},
     )
 
@@ -123,7 +128,10 @@ def _randomised(first: Tensor, second: Tensor) -> Smell:
         name="randomised",
         severity="alarm",
         message="Two forward passes on the same inputs gave different scores: the model is randomised.",
-        advice="One noisy evaluation decides nothing. Fix the randomness, or evaluate with averaged gradients and repeated decisions.",
+        advice=(
+            "One noisy evaluation decides nothing. Fix the randomness, or evaluate with averaged gradients and repeated "
+            "decisions."
+        ),
         evidence={"largest_difference": float((first - second).abs().nan_to_num().max())},
     )
 
@@ -133,7 +141,9 @@ def _softmax(outputs: Tensor) -> Smell:
         name="softmax_outputs",
         severity="warning",
         message="The model returns probabilities, not logits: every row lies in [0, 1] and sums to 1.",
-        advice="Return the logits before the softmax: a second softmax flattens gradients and hides adversarial examples.",
+        advice=(
+            "Return the logits before the softmax: a second softmax flattens gradients and hides adversarial examples."
+        ),
         evidence={"largest_output": float(outputs.max())},
     )
 
@@ -147,7 +157,10 @@ def _zero_gradients(gradient: Tensor) -> list[Smell]:
             name="zero_gradients",
             severity="alarm" if dead == gradient.shape[0] else "warning",
             message=f"The gradient of the cross-entropy is exactly zero on {dead} of the first {gradient.shape[0]} inputs.",
-            advice="Gradients are masked or saturated there: add apgd(objective=DLR()) and a noise() control; look for rounding, argmax or huge logits inside the model.",
+            advice=(
+                "Gradients are masked or saturated there: add apgd(objective=DLR()) and a noise() control; look for "
+                "rounding, argmax or huge logits inside the model."
+            ),
             evidence={"zero": dead, "inputs": gradient.shape[0]},
         )
     ]
@@ -167,8 +180,14 @@ def _declared(declared: float, right: int, n: int, low: float, high: float) -> S
     return Smell(
         name="accuracy_far_from_declared",
         severity="alarm",
-        message=f"Clean accuracy is {100 * right / n:.1f} % [{100 * low:.1f}, {100 * high:.1f}] (n = {n}), but {100 * declared:.1f} % was declared.",
-        advice="Wrong preprocessing (mean, std, channel order), labels shifted by one, or other weights: mend that before you read the robust accuracy.",
+        message=(
+            f"Clean accuracy is {100 * right / n:.1f} % [{100 * low:.1f}, {100 * high:.1f}] (n = {n}), but "
+            f"{100 * declared:.1f} % was declared."
+        ),
+        advice=(
+            "Wrong preprocessing (mean, std, channel order), labels shifted by one, or other weights: mend that before "
+            "you read the robust accuracy."
+        ),
         evidence={"declared": declared, "measured": right / n},
     )
 

@@ -13,7 +13,7 @@ from potemkin.core.random import RowStreams, row_keys
 from potemkin.data.load import as_source, load_data
 from potemkin.data.source import DataSource, id_key
 from potemkin.engine.verifier import Verifier
-from potemkin.errors import BundleError, DataError
+from potemkin.errors import DataError
 from potemkin.evaluate.bundle_read import Bundle, read_bundle
 from potemkin.evaluate.prepare import as_classifier
 from potemkin.evaluate.record import ExampleLine
@@ -74,9 +74,7 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
         data if isinstance(data, DataSource) else load_data(data) if isinstance(data, str | Path) else as_source(data)
     )
     record = bundle.record
-    threat = parse(record.threat.notation, kind="threat")
-    if not isinstance(threat, ThreatModel):
-        raise BundleError(f"{record.threat.notation!r} is not a threat model; the record is damaged.")
+    threat = ThreatModel.of(parse(record.threat.notation, kind=("threat", "set")))  # type: ignore[arg-type]
     found = Verification(claimed=record.outcomes["broken"], confirmed=0)
     if classifier.fingerprint() != record.model.fingerprint:
         found.notes.append("the model is not the one that was audited: its fingerprint differs")

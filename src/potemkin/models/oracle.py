@@ -119,14 +119,9 @@ class Oracle:
         Raises: AccessError for a gradient that the access does not allow; ConfigError for an objective that is not one
             number per row; ModelError when the model fails in either direction.
         """
-        if climb and objective is None:
-            raise ConfigError("climb=True needs an objective: the number per row whose gradient is wanted.")
         searching = purpose == "search"
-        if climb and searching and not self.access.allows("gradients"):
-            raise AccessError(
-                f"A gradient was asked for, but the adversary sees only {self.access.level}. "
-                "Use an attack that needs no gradients, or declare Access('gradients')."
-            )
+        if climb:
+            self._check_climb(objective, searching)
         refused = self._refused(active, meter) if searching else torch.zeros_like(active)
         counted = active & ~refused
         wanted = (counted if climbing is None else counted & climbing) if climb else None
@@ -142,6 +137,15 @@ class Oracle:
             outputs = outputs.masked_fill(refused.unsqueeze(1), torch.nan)
             value = None if value is None else value.masked_fill(refused, torch.nan)
         return Answer(outputs, value, gradient, refused, detached)
+
+    def _check_climb(self, objective: Callable[[Tensor], Tensor] | None, searching: bool) -> None:
+        if objective is None:
+            raise ConfigError("climb=True needs an objective: the number per row whose gradient is wanted.")
+        if searching and not self.access.allows("gradients"):
+            raise AccessError(
+                f"A gradient was asked for, but the adversary sees only {self.access.level}. "
+                "Use an attack that needs no gradients, or declare Access('gradients')."
+            )
 
     def _refused(self, active: Tensor, meter: Meter) -> Tensor:
         if self.access.queries is None:

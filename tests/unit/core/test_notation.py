@@ -103,15 +103,15 @@ SHOWN: list[tuple[object, str]] = [
     ((), "()"),
     ((1,), "(1,)"),
     ([1, (2.0, None)], "[1, (2.0, None)]"),
-    (Ball(8 / 255), "Ball(eps=8/255)"),
-    (Ball(0.1, name="c"), "Ball(eps=0.1, name='c')"),
+    (Ball(8 / 255), "Ball(8/255)"),
+    (Ball(0.1, name="c"), "Ball(0.1, name='c')"),
     (climb(), "climb()"),
     (climb(steps=50, restarts=5), "climb(steps=50, restarts=5)"),
     (climb(restarts=True), "climb(restarts=True)"),
     (climb(restarts=1.0), "climb(restarts=1.0)"),  # type: ignore[arg-type]
     (climb(inside=Ball(0.5)), "climb()"),
-    (climb(inside=Ball(1)), "climb(inside=Ball(eps=1))"),
-    (climb(parts=(Ball(0.1), Unchecked([]))), "climb(parts=(Ball(eps=0.1), Unchecked(value=[])))"),
+    (climb(inside=Ball(1)), "climb(inside=Ball(1))"),
+    (climb(parts=(Ball(0.1), Unchecked([]))), "climb(parts=(Ball(0.1), Unchecked([])))"),
 ]
 
 
@@ -182,7 +182,7 @@ BAD: list[tuple[str, str | None, tuple[str, ...]]] = [
     ("Ball(0.1)", "attack", ("'Ball' is a set, but an attack is wanted here. Allowed: climb.",)),
     ("digits-cnn", "attack", ("'digits-cnn' is a model, but an attack is wanted here",)),
     ("0.1", "set", ("it is 0.1, but a set is wanted here. Allowed: Ball.",)),
-    ("(Ball(0.1),)", "set", ("it is (Ball(eps=0.1),), but a set is wanted here",)),
+    ("(Ball(0.1),)", "set", ("it is (Ball(0.1),), but a set is wanted here",)),
     ("climb(stpes=3)", "attack", ("'stpes=3': climb has no argument 'stpes'. Did you mean 'steps'? It takes climb(",)),
     ("climb(1, 2, 3, (), Ball(1), 6)", "attack", ("climb: too many positional arguments", "It takes climb(steps=40")),
     ("Ball()", "set", ("Ball: missing a required argument: 'eps'. It takes Ball(eps, name='b')",)),

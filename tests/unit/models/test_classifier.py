@@ -221,6 +221,16 @@ def test_fingerprints_tell_models_apart() -> None:
     assert not differs(Classifier(nn.Flatten()))
 
 
+@pytest.mark.parametrize("other", [torch.zeros(3, 2), torch.zeros(2, 3, dtype=torch.int32)], ids=["shape", "dtype"])
+def test_fingerprints_tell_equal_bytes_apart(other: Tensor) -> None:
+    def holding(tensor: Tensor) -> str:
+        net = nn.Flatten()
+        net.register_buffer("held", tensor)
+        return Classifier(net).fingerprint()
+
+    assert holding(torch.zeros(2, 3)) == holding(torch.zeros(2, 3)) != holding(other)
+
+
 def test_fingerprints_cover_every_kind_of_tensor() -> None:
     net = nn.Module()
     for name, tensor in {

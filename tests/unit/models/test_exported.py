@@ -285,6 +285,10 @@ def change_tree(graph: dict[str, Any]) -> None:
     signature["out_spec"] = '[1, {"type": "builtins.dict", "context": "[{\\"__enum__\\": true}]", "children_spec": []}]'
 
 
+def change_key(graph: dict[str, Any]) -> None:
+    graph["range_constraints"]["__import__('os')"] = {"min_val": 2, "max_val": None}
+
+
 def drop_nodes(graph: dict[str, Any]) -> None:
     del graph["graph_module"]["graph"]["nodes"]
 
@@ -298,6 +302,7 @@ def empty_nodes(graph: dict[str, Any]) -> None:
     [
         (change_target, "its graph holds target 'torch.serialization.os.system'"),
         (change_operator, "its graph holds target '_operator.methodcaller'"),
+        (change_key, "its graph holds name \"__import__"),
         (change_tree, "something else than one tensor"),
         (drop_nodes, "is damaged"),
         (empty_nodes, "is damaged"),

@@ -1,1 +1,1 @@
-"""The slots of the ascent loop: start, look (gradient), direction, step size, move, variable. Each part is a frozen dataclass."""
+"""The slots of the ascent loop: start, look (gradient), direction, step size, move, variable; frozen dataclasses all."""

@@ -44,7 +44,7 @@ class Project(Noted):
 @register("part")
 @dataclass(frozen=True, repr=False)
 class PullIn(Noted):
-    """x_{t+1} = clip(project onto the ball(x_t + step)): a feasible point, not the nearest one; for parity with published numbers.
+    """x_{t+1} = clip(project onto the ball(x_t + step)): feasible, not the nearest; for parity.
 
     Source: the field's common practice for L2.  Differs: none.
     """

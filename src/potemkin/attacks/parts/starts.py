@@ -67,7 +67,8 @@ class Inside(Noted):
 class Surface(Noted):
     """Begin on the ball's surface: x_0 = clip(x + eps * t / ||t||), t uniform (Linf) or normal (L2).
 
-    Source: Croce and Hein 2020, published implementation of APGD (the paper does not say).  Differs: counter-based draws.
+    Source: Croce and Hein 2020, the published implementation of APGD (the paper does not say).
+    Differs: counter-based draws.
     """
 
     random = True

@@ -55,7 +55,7 @@ class Blocks(Noted):
     def restrict(self, gradient: Tensor) -> Tensor:
         if gradient.ndim != 4 or gradient.shape[2] % self.size or gradient.shape[3] % self.size:
             raise ConfigError(
-                f"Blocks(size={self.size}) needs pictures (channels, height, width) whose height and width are multiples "
-                f"of {self.size}; the inputs are {tuple(gradient.shape[1:])}."
+                f"Blocks(size={self.size}) needs pictures (channels, height, width) whose height and width are "
+                f"multiples of {self.size}; the inputs are {tuple(gradient.shape[1:])}."
             )
         return F.interpolate(F.avg_pool2d(gradient, self.size), scale_factor=float(self.size), mode="nearest")

@@ -35,7 +35,7 @@ class apgd(Recipe):
         restarts: independent starts, at least 1.
         objective: `CrossEntropy()`, `DLR()`, or any other.
         targets: 0 steers away from the true class; n > 0 runs once towards each of the n likeliest wrong classes
-            (with `DLR()` this is APGD-T). Needs at least 4 classes for the targeted DLR; with fewer, `Margin()` stands in.
+            (with `DLR()` this is APGD-T). The targeted DLR needs 4 classes; with fewer, `Margin()` stands in.
         rho: share of rising moves that a step must have to keep its length, in (0, 1].
 
     Cost: (steps + 1) forwards and steps backwards per run (L1: steps + 3 forwards), runs = restarts * max(1, targets).
@@ -44,7 +44,7 @@ class apgd(Recipe):
         apgd(objective=DLR(), targets=9)
 
     Source: Croce and Hein 2020, Algorithm 1; L1: Croce and Hein 2021.
-    Differs: three habits of the published implementation, listed at `HalveOnStall`; L2 clips after projecting, as there.
+    Differs: three habits of the published code, listed at `HalveOnStall`; L2 clips after projecting, as there.
     """
 
     steps: int = 100

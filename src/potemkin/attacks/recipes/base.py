@@ -38,8 +38,8 @@ def constant_step(step_size: float | None, relative_step_size: float | None, def
     """The constant step that a recipe's two arguments mean; at most one of them is given."""
     if step_size is not None and relative_step_size is not None:
         raise ConfigError(
-            f"step_size={step_size} (input units) and relative_step_size={relative_step_size} (multiples of eps) say the "
-            "same thing twice; give one of them."
+            f"step_size={step_size} (input units) and relative_step_size={relative_step_size} (multiples of eps) say "
+            "the same thing twice; give one of them."
         )
     if step_size is not None:
         number("step_size", step_size, low=0.0, open_low=True)

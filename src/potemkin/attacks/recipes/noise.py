@@ -1,4 +1,4 @@
-"""Random-noise controls: what the budget does without any search. A model that falls to noise is not robust to anything."""
+"""Random-noise controls: what the budget does without any search. What falls to noise is robust to nothing."""
 
 from __future__ import annotations
 

@@ -58,8 +58,8 @@ class pgd(Recipe):
         _check_parts(self.objective, self.start, self.variable)
         if self.restarts > 1 and not self.start.random:
             raise ConfigError(
-                f"pgd(restarts={self.restarts}, start={self.start!r}): every restart would be the same; use a random start "
-                "such as Inside(), or restarts=1."
+                f"pgd(restarts={self.restarts}, start={self.start!r}): every restart would be the same; use a random "
+                "start such as Inside(), or restarts=1."
             )
 
     @property

@@ -77,7 +77,7 @@ class Features(Where):
     True
     """
 
-    indices: tuple[int, ...]
+    indices: tuple[int, ...] = field(kw_only=True)
     shape: Shape | None = None
 
     def __init__(self, *flat: int, indices: Sequence[int] = (), shape: Sequence[int] | None = None) -> None:
