@@ -52,24 +52,23 @@ format: $(STAMP)  ## what `make check` wants, done
 	$(BIN)/ruff format .
 
 bench: $(STAMP)  ## every benchmark; each writes a JSON with machine, date and versions
+	@test -n "$(POTEMKIN_DATA)" || { echo "The benchmarks need real pictures: set POTEMKIN_DATA to their folder"; exit 1; }
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/invariance.py
 
 docs: $(STAMP)  ## check the links of every page and run the code of README and guide
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/e2e/test_docs.py
 
 # The peers pin other versions of our own dependencies, so they live in an environment of their own. torchattacks
 # asks for an old `requests` that nothing here calls, hence --no-deps.
-$(PEERS)/installed: pyproject.toml constraints.txt
+$(PEERS)/installed: benchmarks/parity/requirements.txt
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --progress-bar off torch==2.13.0 torchvision==0.28.0 'setuptools<81' wheel
-	$(PEERS)/bin/python -m pip install --progress-bar off \
-		foolbox==3.3.4 adversarial-robustness-toolbox==1.20.1 pyautoattack==0.2.0
-	$(PEERS)/bin/python -m pip install --progress-bar off --no-deps torchattacks==3.5.1
-	$(PEERS)/bin/python -m pip install --progress-bar off -e .
+	$(PEERS)/bin/python -m pip install --progress-bar off --disable-pip-version-check -r $<
+	$(PEERS)/bin/python -m pip install --progress-bar off --disable-pip-version-check --no-deps torchattacks==3.5.1
 	@touch $@
 
-parity: $(PEERS)/installed  ## the same attacks in Foolbox, torchattacks, ART and pyautoattack; where we differ, and why
-	OMP_NUM_THREADS=1 $(PEERS)/bin/python benchmarks/parity.py
+parity: $(STAMP) $(PEERS)/installed  ## the same attacks in Foolbox, torchattacks, ART and pyautoattack; where we differ, and why
+	OMP_NUM_THREADS=1 POTEMKIN_PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/python benchmarks/parity/run.py
 
 clean:  ## remove what make made
 	rm -rf $(VENV) $(PEERS) runs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

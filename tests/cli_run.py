@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ import pytest
 from potemkin.cli.main import main
 
 MODELS = '''
+import os
+import signal
+import sys
+import time
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -104,6 +110,28 @@ class Chatty(Net):
         return self.scores(x)
 
 
+class Slow(Net):
+    """Says every call on stderr, and takes its time: something to interrupt."""
+
+    def forward(self, x):
+        print("called", file=sys.stderr, flush=True)
+        time.sleep(0.02)
+        return self.scores(x)
+
+
+class Stops(Net):
+    """Presses Ctrl-C at its 60th call."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 60:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        return self.scores(x)
+
+
 class NotFinite(Net):
     def forward(self, x):
         return self.scores(x) * float("nan")
@@ -153,6 +181,10 @@ class Answer:
         return lines[-1].removeprefix("error: ")
 
 
+Cli = Callable[..., Answer]
+"""Runs the words of one command line."""
+
+
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> Answer:
     """One command line, in this process."""
     capsys.readouterr()
@@ -166,7 +198,7 @@ def tiny(count: int = 16, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     labels = np.arange(count) % classes
     images = 0.4 + 0.2 * rng.random((count, 1, 4, 4))
-    images[np.arange(count), 0, labels] += rng.uniform(0.05, 0.35, (count, 1))
+    images[np.arange(count), 0, labels] += rng.uniform(0.1, 0.4, (count, 1))
     return images.astype(np.float32), labels.astype(np.int64)
 
 

@@ -9,6 +9,7 @@
     │   └── MissingExtraError  an optional dependency; names the install command
     └── EvaluationError        the evaluation itself failed                                          exit code 4
         ├── AccessError        more was asked of the model than the threat model allows
+        ├── ConformanceError   an attack does not do what an attack must; lists every failed check
         └── ModelChangedError  parameters or buffers moved while the model was a guest
 
 Each message names the value, what is allowed and the next thing to do.
@@ -60,6 +61,10 @@ class EvaluationError(PotemkinError):
 
 class AccessError(EvaluationError):
     """More was asked of the model than the threat model's access allows."""
+
+
+class ConformanceError(EvaluationError):
+    """An attack failed `check_attack`; the message lists every failed check, what was expected and what was found."""
 
 
 class ModelChangedError(EvaluationError):

@@ -84,7 +84,7 @@ def _weights(folder: Path) -> None:
 def _bundles(folder: Path) -> None:
     runs = folder / "runs"
     counts = {"held": 4, "broken": 4}
-    for name in ("whole", "cut_record", "cut_lines", "cut_tensors", "no_tensors", "future"):
+    for name in ("whole", "cut_record", "cut_lines", "cut_tensors", "no_tensors", "future", "no_threat"):
         write_bundle(runs / name, counts, (1, 4, 4))
     write_bundle(runs / "elsewhere", counts, (1, 4, 4), line={"label": 77})
     for name, file in (
@@ -97,6 +97,8 @@ def _bundles(folder: Path) -> None:
     (runs / "no_tensors" / "adversarials.safetensors").unlink()
     record = runs / "future" / "record.json"
     record.write_text(record.read_text(encoding="utf-8").replace('"schema_version": "1"', '"schema_version": "9"'))
+    record = runs / "no_threat" / "record.json"
+    record.write_text(record.read_text(encoding="utf-8").replace('"Linf(0.1)"', '"Linff(0.1)"'))
     (runs / "foreign").mkdir()
     (runs / "foreign" / "thesis.tex").write_text("do not lose me", encoding="utf-8")
 
@@ -171,7 +173,7 @@ COMMANDS = {
     "no steps": audit("steps", "at least 1", "0", code=2, attack="pgd(steps=0)"),
     "half a step": audit("steps", "integer", "2.5", code=2, attack="pgd(steps=2.5)"),
     "steps as text": audit("steps", "'ten'", code=2, attack="bim(steps='ten')"),
-    "two step sizes": audit("step_size", "relative_step_size", code=2, attack="pgd(step_size=0.1, relative_step_size=1)"),
+    "two step sizes": audit("relative_step_size", "one", code=2, attack="pgd(step_size=0.1, relative_step_size=1)"),
     "restarts from one point": audit("Center()", "restarts", code=2, attack="pgd(restarts=2, start=Center())"),
     "a set as objective": audit("Linf", "objective", code=2, attack="apgd(objective=Linf(0.1))"),
     "text as objective": audit("'dlr'", "CrossEntropy()", code=2, attack="pgd(objective='dlr')"),
@@ -273,6 +275,10 @@ COMMANDS = {
     ),
     "verify a record cut short": call(
         "verify", "runs/cut_record", "--model", "models.py:good", "--data", "good.npz", code=3, says=("truncated",)
+    ),
+    "verify a threat that is none": call(
+        "verify", "runs/no_threat", "--model", "models.py:good", "--data", "good.npz", code=3,
+        says=("runs/no_threat", "Linff", "untouched copy"),
     ),
     "verify on data of another shape": call(
         "verify", "runs/whole", "--model", "digits-cnn", "--data", "digits", code=3, says=("(1, 4, 4)", "(1, 8, 8)")

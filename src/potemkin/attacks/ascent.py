@@ -132,8 +132,11 @@ class Ascent(Noted):
         return query, rows.region.contains(query)
 
     def recurrence(self, state: AscentState) -> list[Tensor] | None:
-        """The iterate and its parts' memories, if nothing else decides what comes next."""
-        if not self.step_size.steady or self.gradient_free:
+        """The iterate and its parts' memories, if nothing else decides what comes next.
+
+        A look-ahead loop never repeats itself: its last query, the iterate, is unlike all before it.
+        """
+        if not self.step_size.steady or self.gradient_free or not self.look.at_iterate:
             return None
         return [state.query, *_leaves((state.direction, state.move))]
 

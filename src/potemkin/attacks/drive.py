@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from potemkin.attacks.program import Asks, Program, Reply, Rows
-from potemkin.threat.goals import Aim
-from potemkin.threat.objectives import Objective
 
 
 def drive(
@@ -28,23 +26,21 @@ def drive(
     """
     state = program.start(rows) if state is None else state
     for move in range(moves + 1):
-        climbs = state.climbs if program.asks is Asks.GRADIENTS else None
-        answer = reply(logits, state.query, program.objective, rows.aim, climbs)
+        answer = ask(program, rows, logits, state)
         yield state, answer
         if move < moves:
             state = program.step(rows, state, answer)
 
 
-def reply(
-    logits: Callable[[Tensor], Tensor], query: Tensor, objective: Objective, aim: Aim, climbs: Tensor | None
-) -> Reply:
-    """Answer one query: one forward and, unless `climbs` is None, one input-only backward for the rows that climb."""
-    with torch.set_grad_enabled(climbs is not None):
-        point = query.detach().requires_grad_(climbs is not None)
+def ask(program: Program, rows: Rows, logits: Callable[[Tensor], Tensor], state: Any) -> Reply:
+    """Answer one query: one forward; if the program wants gradients, one input-only backward for rows that climb."""
+    climb = program.asks is Asks.GRADIENTS
+    with torch.set_grad_enabled(climb):
+        point = state.query.detach().requires_grad_(climb)
         outputs = logits(point)
-        value = objective(outputs, aim)
+        value = program.objective(outputs, rows.aim)
         gradient = None
-        if climbs is not None and value.requires_grad:
-            weights = climbs.to(value.dtype)
+        if value.requires_grad:
+            weights = state.climbs.to(value.dtype)
             gradient = torch.autograd.grad(value, point, grad_outputs=weights, allow_unused=True)[0]
-    return Reply(outputs.detach(), value.detach(), torch.zeros_like(query) if gradient is None else gradient)
+    return Reply(outputs.detach(), value.detach(), torch.zeros_like(point) if gradient is None else gradient)

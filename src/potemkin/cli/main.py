@@ -49,32 +49,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (None: the process's own) and return its exit code."""
     session = Session.of(sys.argv[1:] if argv is None else argv)
     try:
-        # What a model or a data function prints must not get between a machine and its JSON.
-        with contextlib.redirect_stdout(sys.stderr) if session.json else contextlib.nullcontext():
-            reply = _run(session)
-        if reply is None:
-            return PASSED
-        _tell(session, reply)
+        reply = _run(session)
+        try:
+            _tell(session, reply)
+        except (BrokenPipeError, SystemExit) as error:
+            # Whoever reads has heard enough, as in `potemkin list attacks | head`; rich makes a SystemExit of it.
+            if not isinstance(error.__context__ or error, BrokenPipeError):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where the buffers may go
         return reply.exit_code
-    except BrokenPipeError:
-        # Whoever reads has heard enough, as in `potemkin list attacks | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PASSED
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 (the last place that can explain it)
         return _fail(session, error)
 
 
-def _run(session: Session) -> Reply | None:
+def _run(session: Session) -> Reply:
     command, bound, ignored = app.parse_args(session.arguments, exit_on_error=False, print_error=False)
-    reply = command(*bound.args, **bound.kwargs, **dict.fromkeys(ignored, session))
-    return reply if isinstance(reply, Reply) else None
+    if not ignored:  # --help and --version: cyclopts' own, which print
+        return Reply(PASSED, "", lambda console: command(*bound.args, **bound.kwargs))
+    # What a model or a data function prints must not get between a machine and its JSON.
+    with contextlib.redirect_stdout(sys.stderr) if session.json else contextlib.nullcontext():
+        reply = command(*bound.args, **bound.kwargs, **dict.fromkeys(ignored, session))
+    assert isinstance(reply, Reply)
+    return reply
 
 
 def _tell(session: Session, reply: Reply) -> None:
     reply.show(session.results)
-    if session.json:
-        print(reply.data)
+    if session.json and reply.data:
+        print(_encodable(reply.data))
     sys.stdout.flush()
+
+
+def _encodable(data: str) -> str:
+    """The JSON as it is, or with \\u escapes where stdout cannot hold all of its letters."""
+    try:
+        data.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(json.loads(data), indent=2)
+    return data
 
 
 def _fail(session: Session, error: BaseException) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -36,8 +37,8 @@ class Session:
     asides: Console = field(init=False)
 
     def __post_init__(self) -> None:
-        self.asides = _console(sys.stderr)
-        self.results = self.asides if self.json else _console(sys.stdout)
+        self.asides = _Console(sys.stderr)
+        self.results = self.asides if self.json else _Console(sys.stdout)
 
     @classmethod
     def of(cls, arguments: Sequence[str]) -> Session:
@@ -73,6 +74,14 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in shown)
 
 
-def _console(stream: TextIO) -> Console:
-    # Intervals are written [low, high]: nothing here is markup.
-    return Console(file=stream, markup=False, highlight=False, emoji=False)
+class _Console(Console):
+    """A console on which nothing is markup: intervals are written [low, high]."""
+
+    def __init__(self, stream: TextIO) -> None:
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # a terminal without our letters is no reason to fail
+        super().__init__(file=stream, markup=False, highlight=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """rich would leave the process; `main` knows better."""
+        raise BrokenPipeError

@@ -47,8 +47,9 @@ def verify(
 
     potemkin verify runs/digits --model digits-cnn --data digits
 
-    Nothing is believed but the stored tensors, the ids and the threat model; the seed is the recorded one. Exit code 0:
-    all confirmed. 1: some were refused, or the model or the data are not those that were audited.
+    Nothing is believed but the stored tensors, the ids and the threat model; the seed is the recorded one.
+
+    Exit code 0: all confirmed. 1: some were refused, or the model or the data are not those that were audited.
 
     Args:
         run: The folder that `potemkin audit --out` wrote.

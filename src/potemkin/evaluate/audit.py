@@ -18,7 +18,7 @@ from potemkin.data.load import as_source, load_data
 from potemkin.data.sampling import Choice, choose_from
 from potemkin.data.source import Batch, DataSource, Fingerprint
 from potemkin.engine.engine import Engine, Settings
-from potemkin.errors import ConfigError, ModelChangedError
+from potemkin.errors import ModelChangedError
 from potemkin.evaluate import record as records
 from potemkin.evaluate.bundle_write import BundleWriter
 from potemkin.evaluate.collect import Collector
@@ -245,7 +245,9 @@ class Run:
             ),
             attacks=collector.summaries(self.attacks),
             outcomes=dict(collector.outcomes),
-            rates=records.Rates.of({str(name): count for name, count in collector.outcomes.items()}, collector.clean_right),
+            rates=records.Rates.of(
+                {str(name): count for name, count in collector.outcomes.items()}, collector.clean_right
+            ),
             cost=collector.costs(oracle.physical, self.engine.dispatch.speculative),
             batch_fill=self.engine.fill,
             smells=smells,

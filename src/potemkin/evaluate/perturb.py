@@ -14,7 +14,7 @@ from potemkin.data.checks import check_batch
 from potemkin.data.source import Batch
 from potemkin.engine.engine import Engine, Settings
 from potemkin.engine.jobs import Outcome, Result
-from potemkin.errors import ConfigError, DataError
+from potemkin.errors import DataError
 from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows
 from potemkin.models.classifier import Classifier
 from potemkin.models.oracle import Meter, Oracle

@@ -15,7 +15,7 @@ from potemkin.engine.engine import Settings
 from potemkin.evaluate.collect import Collector
 from potemkin.evaluate.record import Smell
 from potemkin.evaluate.statistics import wilson
-from potemkin.models.oracle import Meter, Oracle
+from potemkin.models.oracle import Answer, Meter, Oracle
 from potemkin.threat.goals import Aim
 from potemkin.threat.objectives import CrossEntropy
 
@@ -46,15 +46,14 @@ def examine(
     climb = oracle.access.allows("gradients")
     meter, active = Meter.zeros(settings.rows, device), torch.arange(settings.rows, device=device) < count
 
-    def ask(gradient: bool) -> tuple[Tensor, Tensor | None]:
-        answer = oracle.ask(
-            inputs, active=active, meter=meter, objective=lambda outputs: _safe_cross_entropy(outputs, aim),
-            climb=gradient, purpose="check",
-        )  # fmt: skip
-        return answer.outputs[:count], None if answer.gradient is None else answer.gradient[:count]
+    def ask(gradient: bool) -> Answer:
+        def objective(outputs: Tensor) -> Tensor:
+            return _safe_cross_entropy(outputs, aim)
 
-    outputs, gradient = ask(climb)
-    again, _ = ask(False)
+        return oracle.ask(inputs, active=active, meter=meter, objective=objective, climb=gradient, purpose="check")
+
+    answer = ask(climb)
+    outputs, again = answer.outputs[:count], ask(False).outputs[:count]
     checkup = Checkup()
     if in_train_mode:
         checkup.smells.append(_train_mode(in_train_mode))
@@ -63,8 +62,8 @@ def examine(
         checkup.smells.append(_randomised(outputs, again))
     if _sums_to_one(outputs):
         checkup.smells.append(_softmax(outputs))
-    if gradient is not None and any(_wants_gradients(attack) for attack in attacks):
-        checkup.smells += _zero_gradients(gradient)
+    if answer.gradient is not None and any(_wants_gradients(attack) for attack in attacks):
+        checkup.smells += [_detached()] if answer.detached else _zero_gradients(answer.gradient[:count])
     if not torch.equal(batch.inputs, box.clip(batch.inputs)):
         checkup.smells.append(_clipped(batch.inputs, box.clip(batch.inputs)))
     return checkup
@@ -145,6 +144,18 @@ def _softmax(outputs: Tensor) -> Smell:
             "Return the logits before the softmax: a second softmax flattens gradients and hides adversarial examples."
         ),
         evidence={"largest_output": float(outputs.max())},
+    )
+
+
+def _detached() -> Smell:
+    return Smell(
+        name="no_gradient_path",
+        severity="alarm",
+        message="The scores do not depend on the input through any differentiable path.",
+        advice=(
+            "An argmax, a rounding, torch.no_grad() or .detach() inside the model cuts the gradient: remove it from the "
+            "model that is evaluated, or declare Access('scores') and use attacks that need no gradients."
+        ),
     )
 
 

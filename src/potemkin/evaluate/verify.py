@@ -10,12 +10,13 @@ import torch
 
 from potemkin.core.notation import parse
 from potemkin.core.random import RowStreams, row_keys
+from potemkin.core.rows import pad_rows
 from potemkin.data.load import as_source, load_data
 from potemkin.data.source import DataSource, id_key
 from potemkin.engine.verifier import Verifier
-from potemkin.errors import DataError
+from potemkin.errors import BundleError, ConfigError, DataError
 from potemkin.evaluate.bundle_read import Bundle, read_bundle
-from potemkin.evaluate.prepare import as_classifier
+from potemkin.evaluate.prepare import as_classifier, check_rows
 from potemkin.evaluate.record import ExampleLine
 from potemkin.models.classifier import Classifier
 from potemkin.models.oracle import Meter, Oracle
@@ -74,11 +75,10 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
         data if isinstance(data, DataSource) else load_data(data) if isinstance(data, str | Path) else as_source(data)
     )
     record = bundle.record
-    threat = ThreatModel.of(parse(record.threat.notation, kind=("threat", "set")))  # type: ignore[arg-type]
+    threat, box = _recorded(bundle)
     found = Verification(claimed=record.outcomes["broken"], confirmed=0)
     if classifier.fingerprint() != record.model.fingerprint:
         found.notes.append("the model is not the one that was audited: its fingerprint differs")
-    box = Box.of((_open(record.threat.box[0], "-inf"), _open(record.threat.box[1], "inf")))
     if box != classifier.box:
         found.notes.append(f"the model's box is {classifier.box!r}, the record's {box!r}")
     broken = [line for line in bundle.lines if line.outcome == "broken"]
@@ -88,6 +88,20 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
         for chunk in _chunks(broken, record.settings.verify_rows):
             _check(chunk, bundle, source, verifier, oracle, found)
     return found
+
+
+def _recorded(bundle: Bundle) -> tuple[ThreatModel, Box]:
+    """The threat model and the box that the record names; what no potemkin wrote there is the bundle's fault."""
+    record = bundle.record
+    try:
+        threat = ThreatModel.of(parse(record.threat.notation, kind=("threat", "set")))  # type: ignore[arg-type]
+        box = Box.of((_open(record.threat.box[0], "-inf"), _open(record.threat.box[1], "inf")))
+        check_rows(record.settings.verify_rows)
+    except ConfigError as error:
+        raise BundleError(
+            f"The record in {bundle.folder} says what cannot be: {error} Take an untouched copy, or audit again."
+        ) from error
+    return threat, box
 
 
 def _open(side: float | None, otherwise: str) -> float:
@@ -123,9 +137,10 @@ def _check(
         )
     centers = oracle.classifier.box.clip(batch.inputs).to(device)
     labels = batch.labels.to(device)
-    clean = oracle.ask(
-        centers, active=torch.ones(len(lines), dtype=torch.bool), meter=Meter.zeros(len(lines), device), purpose="clean"
-    ).outputs
+    padded = pad_rows(centers, verifier.rows)
+    active = torch.ones(verifier.rows, dtype=torch.bool, device=device)
+    meter = Meter.zeros(verifier.rows, device)
+    clean = oracle.ask(padded, active=active, meter=meter, purpose="clean").outputs[: len(lines)]
     keys = torch.tensor([id_key(name) for name in batch.ids])
     streams = RowStreams(row_keys(bundle.record.seed, keys, 0, torch.tensor(NO_TARGET), torch.tensor(NO_TARGET)))
     aim = Aim(labels, verifier.threat.goal.targets(clean.cpu(), labels.cpu(), streams).to(device), clean)

@@ -53,6 +53,7 @@ class Preprocessing(nn.Module):
                 f"mean has {len(self.mean)} values, std has {len(self.std)}: give both one per channel, or one number."
             )
         self._constants: dict[tuple[torch.dtype, torch.device, int], tuple[Tensor, Tensor]] = {}
+        self.eval()  # it has no other mode, and must not be taken for a model that was left in train mode
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> the same, resized, cropped and normalised; differentiable."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from potemkin.attacks.parts.step_sizes import Constant
 from potemkin.attacks.parts.targets import TrueLabel
 from potemkin.attacks.program import Attack, Targeting
@@ -24,6 +26,14 @@ class Recipe(Noted, Attack):
 
 class OneStep(Recipe):
     """One move of length eps from the clean input: 2 forwards, 1 backward."""
+
+    @property
+    def exact(self) -> frozenset[str]:
+        return frozenset({"Linf"})
+
+    @property
+    def exempt(self) -> Mapping[str, str]:
+        return {"interior": "one move of the whole budget cannot stop half-way"}
 
     def steps_for(self, eps: float) -> int:
         return 1

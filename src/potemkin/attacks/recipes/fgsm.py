@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,6 +77,17 @@ class fast_gradient(OneStep):
         _check_label(self.label)
         if self.scale not in ("steepest", "max"):
             raise ConfigError(f"fast_gradient(scale={self.scale!r}): scale must be 'steepest' or 'max'.")
+
+    @property
+    def exact(self) -> frozenset[str]:
+        return super().exact if self.scale == "steepest" else frozenset()
+
+    @property
+    def exempt(self) -> Mapping[str, str]:
+        if self.scale == "steepest":
+            return super().exempt
+        why = "scaled by its largest entry, the gradient is no steepest direction of this norm"
+        return {**super().exempt, "closed_form/Linf": why, "closed_form/L1": why}
 
     @property
     def targeting(self) -> Targeting:
@@ -164,6 +176,14 @@ class r_fgsm(OneStep):
     def __post_init__(self) -> None:
         number("fraction", self.fraction, low=0.0, high=0.999)
         number("restarts", self.restarts, low=1, integer=True)
+
+    @property
+    def exact(self) -> frozenset[str]:
+        return frozenset()
+
+    @property
+    def exempt(self) -> Mapping[str, str]:
+        return {**super().exempt, "closed_form": "what is spent at random does not go where the gradient points"}
 
     @property
     def runs(self) -> int:

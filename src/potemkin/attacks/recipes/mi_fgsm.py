@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from potemkin.attacks.ascent import Ascent
@@ -70,6 +71,12 @@ class ni_fgsm(mi_fgsm):
     Source: Lin et al. 2020, section 3.2, equations (6) to (8).
     Differs: a look-ahead point counts as adversarial only where it lies inside the set; keeps the best such point.
     """
+
+    @property
+    def exempt(self) -> Mapping[str, str]:
+        return {
+            "longer": "only the last query is an iterate; with more steps the same one is passed by, not asked about"
+        }
 
     def program(self, classes: int, norm: str, targeted: bool) -> Program:
         return Ascent(CrossEntropy(), look=LookAhead(self.mu), direction=self._direction(), step_size=self._size())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,6 +42,10 @@ class noise(Recipe):
         if self.kind not in _KINDS:
             raise ConfigError(f"noise(kind={self.kind!r}): kind must be one of {', '.join(map(repr, _KINDS))}.")
         number("draws", self.draws, low=1, integer=True)
+
+    @property
+    def exempt(self) -> Mapping[str, str]:
+        return dict.fromkeys(("closed_form", "interior", "targeted"), "a control: it draws and does not search")
 
     @property
     def runs(self) -> int:

@@ -93,7 +93,7 @@ class Region(ABC):
 
     def near(self, z: Tensor, ulp: Tensor) -> Tensor:
         """Whether each row lies in the ball, box aside, if every coordinate may first move by `ulp`: (B,) bool."""
-        return self._within(self._offset(z).abs_(), ulp)
+        return self._within(self._offset(z).abs_(), rows.flat(ulp) if ulp.ndim else ulp)
 
     def contains(self, z: Tensor) -> Tensor:
         """Whether each row lies in the set and in the box, computed in float64: (B, ...) -> (B,) bool.
@@ -124,10 +124,18 @@ class Region(ABC):
         """z - center, flat in float64: (B, d)."""
         return rows.flat(z) - self._wide_center
 
-    def _within(self, length: Tensor, ulp: Tensor) -> Tensor:
-        """Whether the offset with these absolute values (B, d) is in the ball, each first shortened by `ulp`."""
-        slack = rows.flat(ulp) if ulp.ndim else ulp
+    def _within(self, length: Tensor, slack: Tensor) -> Tensor:
+        """Whether the offset with these absolute values (B, d) is in the ball, each first shortened by `slack`."""
         return self.measure((length - slack).clamp_min_(0.0)) <= self.eps.double()
+
+    def _settled(self, z: Tensor, length: Tensor) -> Tensor:
+        """Whether z, at the absolute offsets `length` (B, d), is in the ball but for the rounding of its coordinates.
+
+        A projection leaves such points alone, so its own results come back bit for bit. Nothing counts as rounding
+        beyond eps: with eps = 0 only the centre is settled.
+        """
+        half_ulp = torch.maximum(rows.flat(z).abs(), rows.flat(self.center).abs()).mul_(torch.finfo(z.dtype).eps / 2)
+        return self._within(length, torch.minimum(half_ulp, self.eps.unsqueeze(1)))
 
     def _at(self, offset: Tensor, clip: bool = True) -> Tensor:
         """The point at `offset` (B, d) from the centre, in the centre's dtype and shape."""

@@ -51,14 +51,14 @@ class L1Region(Region):
     def project(self, z: Tensor) -> Tensor:
         clipped = self.box.clip(z)
         offset, may = self._offset(z), self._offset(clipped).abs_()
-        inside = self._within(may, self.box.ulp(clipped, self.center))
+        inside = self._settled(clipped, may)
         return rows.select(inside, clipped, self._at(self._shorten(offset, may).copysign_(offset)))
 
     @torch.no_grad()
     def pull_in(self, z: Tensor) -> Tensor:
         offset = self._offset(z)
         may = offset.abs()
-        inside = self._within(may, self.box.ulp(z, self.center))
+        inside = self._settled(z, may)
         return rows.select(inside, self.box.clip(z), self._at(self._shorten(offset, may).copysign_(offset)))
 
     def measure(self, offset: Tensor) -> Tensor:
@@ -128,6 +128,10 @@ class L1Region(Region):
             return beyond.amin(dim=1, keepdim=True)
 
         low, _ = narrow(value, goal, low, high, rounds=24)
-        total = value(climb(value, slope, corner, goal, low, steps=5))
-        # Where rounding left the sum beyond the radius, draw back to it.
+        x = climb(value, slope, corner, goal, low, steps=5)
+        total = value(x)
+        # x is rounded at the size of the offset, which may be far above eps: share out what is amiss at eps's own size.
+        moving = (gap <= x) & (work < may)
+        work += moving * ((goal - total) / moving.sum(dim=1, keepdim=True).clamp_min(1))
+        total = torch.clamp(work, zero, may, out=work).sum(dim=1, keepdim=True)
         return work.mul_((goal / total.clamp_min(TINY)).clamp_max(1.0))

@@ -49,7 +49,7 @@ class L2Region(Region):
     def project(self, z: Tensor) -> Tensor:
         clipped = self.box.clip(z)
         offset, may = self._offset(z), self._offset(clipped).abs_()
-        inside = self._within(may, self.box.ulp(clipped, self.center))
+        inside = self._settled(clipped, may)
         # Squared: how far each coordinate wants to go, and how far it may. It goes min(t |z - x|, room) for t <= 1.
         wish, may = offset.clamp(-LARGEST, LARGEST).square_(), may.clamp_max_(LARGEST).square_()
         goal = target_radius(self.eps).square()
@@ -62,10 +62,10 @@ class L2Region(Region):
 
     @torch.no_grad()
     def pull_in(self, z: Tensor) -> Tensor:
-        offset = self._offset(z).clamp(-LARGEST, LARGEST)
+        offset = self._offset(z).clamp_(-LARGEST, LARGEST)
         length = rows.norm(offset, 2).unsqueeze(1).clamp_min(TINY)
         pulled = self._at(offset * (target_radius(self.eps) / length))
-        return rows.select(self.near(z, self.box.ulp(z, self.center)), self.box.clip(z), pulled)
+        return rows.select(self._settled(z, offset.abs_()), self.box.clip(z), pulled)
 
     def measure(self, offset: Tensor) -> Tensor:
         return rows.norm(offset, 2, torch.float64)

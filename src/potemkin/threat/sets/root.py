@@ -37,9 +37,7 @@ def narrow(
     return low, high
 
 
-def climb(
-    value: Function, slope: Function, corner: Function | None, goal: Tensor, x: Tensor, steps: int
-) -> Tensor:
+def climb(value: Function, slope: Function, corner: Function | None, goal: Tensor, x: Tensor, steps: int) -> Tensor:
     """Newton's steps from below the root of value(x) = goal: exact once x and the root lie on one linear piece.
 
     `slope` is the slope to the right of x, and `corner` the next place where it changes: no step goes beyond, so none

@@ -1,18 +1,20 @@
-"""An attack with rows to try it on, and what it did: the material of the checks in `conformance_checks`."""
+"""An attack with rows to try it on, and what it did: the material of the checks in this package."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from potemkin.attacks.conformance_models import Logits, normal, uniform
-from potemkin.attacks.drive import drive
-from potemkin.attacks.program import Attack, Program, Reply, Rows
+from potemkin.attacks.drive import ask
+from potemkin.attacks.laws.models import Logits, normal, rugged, uniform
+from potemkin.attacks.program import Attack, Program, Reply, Rows, map_tensors
 from potemkin.core.random import RowStreams, row_keys
+from potemkin.core.rows import select
 from potemkin.threat.box import Box
 from potemkin.threat.goals import NO_TARGET, Aim
 from potemkin.threat.sets.base import PerturbationSet
@@ -21,7 +23,7 @@ SHAPE = (2, 4, 4)
 """One input: a small picture, whose sides parts that work on blocks can divide."""
 WIDTH = 32
 ROWS = 16
-MOVES = 9
+MOVES = 6
 """What a check lets a row move where it need not arrive anywhere: time is short."""
 ATTACK_KEY = 1
 """All runs draw under one attack's key, so that what differs between two settings is the settings."""
@@ -76,10 +78,12 @@ class Trial:
         picked: dict[str, Any] = {name: None if value is None else value[index] for name, value in own.items()}
         return replace(self, ids=names[index], **picked)
 
-    def streams(self, target: Tensor) -> RowStreams:
-        """The rows' random draws for the job with this target."""
+    @property
+    def streams(self) -> RowStreams:
+        """The rows' random draws, the same for all targets: so that two targets can be compared from one start."""
         names = torch.arange(self.count) if self.ids is None else self.ids
-        return RowStreams(row_keys(self.seed, names, ATTACK_KEY, target, torch.tensor(self.restart)))
+        none, restart = torch.tensor(NO_TARGET), torch.tensor(self.restart)
+        return RowStreams(row_keys(self.seed, names, ATTACK_KEY, none, restart))
 
     def aims(self) -> list[Aim]:
         """What the rows' jobs steer at, one after the other."""
@@ -87,26 +91,25 @@ class Trial:
             clean = self.model(self.x)
         if self.target is not None:
             return [Aim(self.label, self.target, clean)]
-        none = torch.full_like(self.label, NO_TARGET)
-        label, target = self.attack.targeting.aims(clean, self.label, self.streams(none))
+        label, target = self.attack.targeting.aims(clean, self.label, self.streams)
         return [Aim(label[:, job], target[:, job], clean) for job in range(label.shape[1])]
 
     def rows(self, aim: Aim) -> Rows:
         """What the program is given."""
-        region = self.set.around(self.x, self.box, self.eps)
-        return Rows(self.x, aim, self.set, region, self.moves, self.streams(aim.target))
+        region = self.set.around(self.x, self.box, None if self.eps is None else self.eps.to(self.x.dtype))
+        return Rows(self.x, aim, self.set, region, self.moves, self.streams)
 
     def run(self, aim: Aim | None = None) -> Run:
-        """Drive the first job (or the one with this aim) from its start to its declared end."""
+        """Drive the first job (or the one with this aim) to its declared end; rows that are finished stand still."""
         rows = self.rows(self.aims()[0] if aim is None else aim)
         program = self.program
-        asked = max(program.cost(int(moves))[0] for moves in rows.steps.unique())
-        run = Run(self, program, rows, [], [], [], None)
-        for state, reply in drive(program, rows, self.model, asked - 1):
-            run.queries.append(state.query.clone())
-            run.states.append(state)
-            run.replies.append(reply)
-        run.last = program.step(rows, run.states[-1], run.replies[-1])
+        run = Run(self, program, rows, [], [], [], program.start(rows))
+        for _ in range(max(program.cost(moves)[0] for moves in set(rows.steps.tolist()))):
+            run.queries.append(run.last.query.clone())
+            run.states.append(run.last)
+            run.replies.append(ask(program, rows, self.model, run.last))
+            stepped = program.step(rows, run.last, run.replies[-1])
+            run.last = map_tensors(partial(select, ~run.last.finished), stepped, run.last)
         return run
 
 
@@ -130,18 +133,55 @@ class Run:
             yield point, state, reply, ~state.finished
 
 
-def on_grid(share: Tensor, box: Box) -> Tensor:
-    """Shares of the box as float32 inputs on its 256 levels: what an 8-bit picture holds, and every set accepts."""
-    levels = (share * 255).round().to(torch.float32) / 255
+def on_grid(share: Tensor, box: Box, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Shares of the box as inputs on its 256 levels: what an 8-bit picture holds, and every set accepts."""
+    levels = (share * 255).round().to(dtype) / 255
     return box.clip(box.low + levels * (box.high - box.low))
 
 
-def inputs(box: Box, seed: int = 11, rows: int = ROWS) -> Tensor:
-    """Rows (B, 2, 4, 4) in the box: some well inside, some with half of their coordinates on its faces."""
-    inner = uniform(seed, rows, *SHAPE)
-    faces = (uniform(seed + 1, rows, *SHAPE) < 0.5).double()
-    edged = (uniform(seed + 2, rows, *SHAPE) < 0.5) & (torch.arange(rows) % 2 == 1).reshape(-1, 1, 1, 1)
-    return on_grid(torch.where(edged, faces, inner), box)
+def inputs(box: Box, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Rows (B, 2, 4, 4) in the box: half well inside, half with every other coordinate on its faces."""
+    inner = uniform(11, ROWS, *SHAPE)
+    faces = (uniform(12, ROWS, *SHAPE) < 0.5).double()
+    edged = (uniform(13, ROWS, *SHAPE) < 0.5) & (torch.arange(ROWS) % 2 == 1).reshape(-1, 1, 1, 1)
+    return on_grid(torch.where(edged, faces, inner), box, dtype)
+
+
+def wide_box(eps: float) -> tuple[Box, Tensor]:
+    """A box so wide that a budget of `eps` never meets it, and rows (B, 2, 4, 4) around its middle."""
+    box = Box(-8 * eps, 8 * eps)
+    return box, on_grid(0.5 + (uniform(5, ROWS, *SHAPE) - 0.5) / 4, box)
+
+
+def radius(perturbations: PerturbationSet) -> float:
+    """How far, in Euclidean distance, the set reaches in a direction that is steep for it."""
+    box, x = wide_box(perturbations.eps)
+    far = perturbations.around(x, box).maximiser(normal(9, *x.shape).to(x.dtype))
+    return float((far - x).flatten(1).norm(dim=1).median())
+
+
+def rough(attack: Attack, perturbations: PerturbationSet, seed: int, box: Box | None = None) -> Trial:
+    """Rows on a rugged model: budgets, moves and labels differ between them, and half are misclassified already."""
+    box = Box() if box is None else box
+    x = inputs(box)
+    model = rugged(WIDTH, 3 / max(radius(perturbations), 1e-6))
+    with torch.no_grad():
+        predicted = model(x).argmax(dim=1)
+    number = torch.arange(ROWS)
+    share = torch.tensor([1.0, 0.3, 1.0, 2.0])[number % 4]
+    trial = Trial(
+        attack=attack,
+        set=perturbations,
+        model=model,
+        x=x,
+        label=torch.where(number % 2 == 0, predicted, number % 4),
+        classes=4,
+        box=box,
+        eps=perturbations.eps * share,
+        seed=seed,
+    )
+    moves = trial.moves.clamp_max(MOVES)
+    return replace(trial, steps=torch.minimum(moves, (MOVES - number % 5)))
 
 
 def direction() -> Tensor:

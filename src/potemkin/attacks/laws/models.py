@@ -19,6 +19,7 @@ Logits: TypeAlias = Callable[[Tensor], Tensor]
 """(B, *shape) -> (B, K)."""
 
 BINARY = ((-0.5, 0.5), (0.0, 0.0))
+THREE = ((-1.0, 0.0, 1.0), (0.0, 0.0, 0.0))
 FOUR = ((-1.0, -0.3, 0.4, 1.0), (0.1, 0.0, -0.2, 0.0))
 """Slopes and offsets of the classes' logits along the one direction that a `Linear` model looks at."""
 
@@ -32,7 +33,8 @@ class Linear:
     """
 
     weights: Tensor
-    center: float = 0.0
+    center: Tensor | float = 0.0
+    """One for all rows, or one per row (B,)."""
     classes: tuple[tuple[float, ...], tuple[float, ...]] = BINARY
 
     def score(self, x: Tensor) -> Tensor:
@@ -42,8 +44,8 @@ class Linear:
 
     def of_score(self, score: Tensor) -> Tensor:
         """(B,) -> (B, K)."""
-        slopes, offsets = torch.tensor(self.classes, dtype=score.dtype)
-        return score.unsqueeze(1) * slopes + offsets
+        table = torch.tensor(self.classes, dtype=score.dtype)
+        return score.unsqueeze(1) * table[0] + table[1]
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.of_score(self.score(x))
@@ -51,18 +53,24 @@ class Linear:
 
 @dataclass(frozen=True)
 class Peak:
-    """One class has its highest logit at a point of each row's own, and falls off in all directions.
+    """Class 0 has its highest logit at a point of each row's own, and falls off alike in all directions.
 
-    z_0 = -|x - peak|^2 / scale^2,   z_j = 0 elsewhere
+    z_0 = s,  z_1 = 0.1,   s = -|x - peak|^2 / scale^2
     """
 
     peak: Tensor
     scale: float
 
+    def score(self, x: Tensor) -> Tensor:
+        """s of each row, (B,)."""
+        return -((flat(x) - flat(self.peak).to(x.dtype)) / self.scale).square().sum(dim=1)
+
+    def of_score(self, score: Tensor) -> Tensor:
+        """(B,) -> (B, K)."""
+        return torch.stack((score, torch.full_like(score, 0.1)), dim=1)
+
     def __call__(self, x: Tensor) -> Tensor:
-        away = (flat(x) - flat(self.peak).to(x.dtype)) / self.scale
-        first = -away.square().sum(dim=1)
-        return torch.stack((first, torch.zeros_like(first), torch.zeros_like(first) - 1), dim=1)
+        return self.of_score(self.score(x))
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,8 @@ def uniform(seed: int, *shape: int) -> Tensor:
 
 def hostile(width: int) -> dict[str, Logits]:
     """Models that break careless attacks, by what is wrong with them."""
-    base = Linear(normal(4, width), classes=FOUR)
+    weights = normal(4, width)
+    base = Linear(weights, float(weights.sum()) / 2, FOUR)  # both signs of s occur in the box [0, 1]
 
     def without_gradient(x: Tensor) -> Tensor:
         return base(x.detach()) + 0 * base(x)

@@ -1,0 +1,80 @@
+"""Progress: fair numbers, a live picture on a terminal, plain lines elsewhere, silence for machines."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from potemkin.cli.progress import Bar, Lines, Pace, Silent, accuracy, display, told_time
+from potemkin.cli.session import Session
+from potemkin.evaluate.audit import Progress
+from potemkin.evaluate.record import Rate
+
+
+def at(seconds: float, settled: int = 30, done: int = 20, held: int = 10, forwards: int = 1000) -> Progress:
+    return Progress(settled, done, 120, held, 0, forwards, seconds)
+
+
+def test_accuracy_counts_the_examples_in_order_only() -> None:
+    assert accuracy(at(1.0)) == f"robust accuracy so far {Rate.of(10, 20)}"
+    assert accuracy(at(1.0, done=0, held=0)) == "robust accuracy not known yet"
+
+
+def test_speed_is_that_of_the_last_seconds() -> None:
+    pace = Pace()
+    assert pace.speed(at(1.0, forwards=0)) is None
+    assert pace.speed(at(2.0, forwards=100)) == pytest.approx(100)
+    for second in range(3, 40):
+        speed = pace.speed(at(float(second), forwards=100 + 1000 * (second - 2)))
+    assert speed == pytest.approx(1000)
+
+
+def test_time_left_goes_by_what_is_settled() -> None:
+    assert Pace.left(at(10.0, settled=30)) == pytest.approx(30.0)
+    assert Pace.left(at(10.0, settled=0)) is None
+    assert [told_time(s) for s in (None, 12.4, 600.0, 36_000.0)] == [
+        "time left not known yet", "about 12 s left", "about 10 min left", "about 10.0 h left",
+    ]  # fmt: skip
+
+
+def test_lines_come_at_their_pace() -> None:
+    text = io.StringIO()
+    with Lines(Console(file=text, width=20), every=0.0) as shown:
+        shown.update(at(1.0))
+        shown.update(at(2.0, forwards=3000))
+    first, second = text.getvalue().splitlines()
+    assert first.startswith("30 of 120 examples done; robust accuracy so far 50.0 % [")
+    assert second.endswith("2,000 forwards/s, about 6 s left")
+    text = io.StringIO()
+    with Lines(Console(file=text), every=60.0) as shown:
+        for second in range(100):
+            shown.update(at(float(second)))
+    assert text.getvalue() == ""
+
+
+def test_the_bar_is_gone_when_it_is_over() -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=80, color_system=None, legacy_windows=False, markup=False)
+    with Bar(console) as shown:
+        shown.update(at(1.0))
+        shown._live.refresh()
+        seen = text.getvalue()
+        shown.stopping()
+        shown._live.refresh()
+    assert "30 of 120 examples  about 3 s left" in seen
+    assert f"robust accuracy so far {Rate.of(10, 20)}" in seen
+    assert "Once more aborts" in text.getvalue()
+    assert max(len(line) for line in seen.splitlines()) <= 80 + 20  # escapes aside, nothing wraps
+    assert text.getvalue().rstrip().endswith("\x1b[2K")  # the last thing it does is to wipe its lines
+
+
+def test_the_display_fits_the_reader(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(display(Session.of(["audit", "--json"])), Silent)
+    assert isinstance(display(Session.of(["audit"])), Lines)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(display(Session.of(["audit"])), Bar)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(display(Session.of(["audit"])), Lines)
