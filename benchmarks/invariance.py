@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 from engine import load
-from nets import trained
+from nets import mlp, trained
+from torch import Tensor, nn
 
 import potemkin as pk
 from potemkin.data.source import Batch
@@ -31,7 +32,7 @@ ATTACKS = [pk.pgd(steps=20, restarts=2), pk.apgd(steps=20)]
 RESULTS = Path(__file__).parent / "results" / "invariance.json"
 
 
-def outcomes(net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, rows: int, dtype: torch.dtype) -> list[tuple[str, int, bytes]]:
+def outcomes(net: nn.Module, x: Tensor, y: Tensor, rows: int, dtype: torch.dtype) -> list[tuple[str, int, bytes]]:
     """Per example: outcome, counted forwards, and the bytes of what was found."""
     model = pk.Classifier(copy.deepcopy(net).to(dtype))
     settings = Settings(rows=rows, verify_rows=min(rows, 32), dtype=dtype)
@@ -44,7 +45,7 @@ def outcomes(net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, rows: int, 
         ]
 
 
-def compare(net: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, dtype: torch.dtype) -> dict[str, object]:
+def compare(net: nn.Module, x: Tensor, y: Tensor, dtype: torch.dtype) -> dict[str, object]:
     """Share of examples whose outcome, cost or found point differs from that at the first row count."""
     runs = {rows: outcomes(net, x, y, rows, dtype) for rows in ROWS}
     first = runs[ROWS[0]]
@@ -67,7 +68,11 @@ def main() -> None:
     quick = parser.parse_args().quick
     count = 200 if quick else 1008
     nets = {
-        "mnist, undefended": (trained("mnist-plain", *load("mnist", "train"), epochs=1), load("mnist", "test", count)),
+        "mnist, undefended": (trained("mnist-small", *load("mnist", "train"), epochs=1), load("mnist", "test", count)),
+        "mnist, undefended MLP": (
+            trained("mnist-mlp", *load("mnist", "train"), net=mlp(), epochs=1),
+            load("mnist", "test", count),
+        ),
         "fashion-mnist, PGD-trained": (
             trained("fashion-robust", *load("fashion_mnist", "train"), eps=0.1, epochs=3),
             load("fashion_mnist", "test", count),

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 CACHE = Path("runs/benchmarks")
 
 
-def small_cnn(width: int = 16, hidden: int = 100) -> nn.Module:
-    """Two strided convolutions and a linear layer, for 28 x 28 grey pictures: MNIST size."""
+def small_cnn() -> nn.Module:
+    """Two strided convolutions and two linear layers, for 28 x 28 grey pictures."""
+    width, hidden = 16, 100
     return nn.Sequential(
         nn.Conv2d(1, width, 5, stride=2, padding=2),
         nn.ReLU(),
@@ -25,10 +26,42 @@ def small_cnn(width: int = 16, hidden: int = 100) -> nn.Module:
     )
 
 
-def trained(name: str, x: Tensor, y: Tensor, *, eps: float = 0.0, epochs: int = 2, steps: int = 7) -> nn.Module:
+def madry_cnn() -> nn.Module:
+    """The MNIST network of Madry et al. 2018: 32 and 64 filters of 5 x 5 with pooling, 1,024 hidden units."""
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * 49, 1024),
+        nn.ReLU(),
+        nn.Linear(1024, 10),
+    )
+
+
+def mlp() -> nn.Module:
+    """Two hidden layers: nothing but matrix products, whose kernels depend most on the row count."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
+    )
+
+
+def frozen(net: nn.Module) -> nn.Module:
+    """The network without weight gradients, so that a bare loop pays for input gradients only, as the engine does."""
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    return net
+
+
+def trained(
+    name: str, x: Tensor, y: Tensor, *, net: nn.Module | None = None, eps: float = 0.0, epochs: int = 2, steps: int = 7
+) -> nn.Module:
     """Train (adversarially where eps > 0, with `steps` of PGD at eps / 4), or load from the cache."""
     torch.manual_seed(0)
-    net, path = small_cnn(), CACHE / f"{name}.safetensors"
+    net, path = net or small_cnn(), CACHE / f"{name}-{type_of(net)}.safetensors"
     if path.exists():
         net.load_state_dict(load_file(path))
         return net.eval()
@@ -43,6 +76,11 @@ def trained(name: str, x: Tensor, y: Tensor, *, eps: float = 0.0, epochs: int = 
     CACHE.mkdir(parents=True, exist_ok=True)
     save_file(net.state_dict(), path)
     return net.eval()
+
+
+def type_of(net: nn.Module | None) -> str:
+    """Part of the cache's file name: how many parameters."""
+    return "small" if net is None else str(sum(parameter.numel() for parameter in net.parameters()))
 
 
 def _pgd(net: nn.Module, x: Tensor, y: Tensor, eps: float, steps: int) -> Tensor:

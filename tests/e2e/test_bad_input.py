@@ -20,7 +20,7 @@ from torch import nn
 import potemkin as pk
 from bundles import write_bundle
 from cli_run import MODELS, run, save, tiny, tree
-from potemkin.errors import AccessError, BundleError, ConfigError, DataError, ModelError, PotemkinError
+from potemkin.errors import BundleError, ConfigError, DataError, ModelError, PotemkinError
 
 LONGEST = 1200
 AUDIT = ("audit", "models.py:good", "good.npz", "--threat", "Linf(0.1)", "--attack", "fgsm()", "--device", "cpu")
@@ -163,7 +163,7 @@ COMMANDS = {
     "an unknown goal": audit("Untargetted", "'Untargeted'", code=2, goal="Untargetted()"),
     "an unknown access": audit("'logits'", "scores", code=2, access="Access('logits')"),
     "no queries": audit("queries", "at least 1", code=2, access="Access('scores', queries=0)"),
-    "an attack beyond the access": audit("fgsm()", "gradients", "noise()", code=4, access="scores"),
+    "an attack beyond the access": audit("fgsm()", "gradients", "noise()", code=2, access="scores"),
     "no attack for the access": audit("--attack", "gradients", code=2, access="scores", attack=None),
     # the attacks
     "a set as attack": audit("Linf", "pgd", code=2, attack="Linf(0.1)"),
@@ -387,7 +387,7 @@ PYTHON: dict[str, tuple[Call, type[PotemkinError], tuple[str, ...]]] = {
     "an unknown attack": (evaluate(attacks="pdg"), ConfigError, ("pdg", "'pgd'")),
     "the same attack twice": (evaluate(attacks=[pk.fgsm(), pk.fgsm()]), ConfigError, ("fgsm()", "twice")),
     "more than the access": (
-        evaluate(threat=pk.ThreatModel(pk.Linf(0.1), access=pk.Access("scores"))), AccessError, ("fgsm()", "gradients"),
+        evaluate(threat=pk.ThreatModel(pk.Linf(0.1), access=pk.Access("scores"))), ConfigError, ("fgsm()", "gradients"),
     ),
     "rows": (evaluate(rows=12), ConfigError, ("12", "multiples of 8")),
     "rows as text": (evaluate(rows="128"), ConfigError, ("'128'", "integer")),

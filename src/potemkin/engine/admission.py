@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from potemkin.engine.engine import Engine
 
 WINDOW_BYTES = 512 * 2**20
+WINDOW_EXAMPLES = 2**16
 """How much of the data may wait behind one slow example before the engine stops reading on: memory stays flat."""
 CLEAN = Spent(forwards=1)
 """Every example costs one forward before anything else."""
@@ -38,10 +39,12 @@ class Admission:
         self._window = math.inf
 
     def fill(self, wanted: int) -> None:
-        """Read on until `wanted` more jobs are ready, the window is full, or the data end."""
+        """Read on until `wanted` more jobs are ready, a result is due, the window is full, or the data end."""
         dispatch = self.engine.dispatch
         goal = len(dispatch.ready) + max(0, wanted)
-        while not self.dry and len(dispatch.ready) < goal and self._read - dispatch.told < self._window:
+        while len(dispatch.ready) < goal and self._read - dispatch.told < self._window:
+            if self.dry or dispatch.due:
+                return
             batch = next(self._batches, None)
             if batch is None:
                 self.dry = True
@@ -55,7 +58,8 @@ class Admission:
         box = engine.oracle.classifier.box
         # Rounding on the way here may have left an input a last bit outside; a set needs its centre inside.
         inputs, labels = box.clip(batch.inputs[part]), batch.labels[part].to(torch.int64)
-        self._window = max(engine.settings.rows * 2, WINDOW_BYTES // max(1, inputs[0].numel() * 4))
+        fitting = WINDOW_BYTES // max(1, inputs[0].numel() * 4)
+        self._window = max(engine.settings.rows * 2, min(WINDOW_EXAMPLES, fitting))
         outputs = self._clean_outputs(inputs)
         if int(labels.max()) >= outputs.shape[1] or int(labels.min()) < 0:
             raise ModelError(

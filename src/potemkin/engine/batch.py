@@ -63,7 +63,8 @@ class Batch:
         self.lane_of: list[int | None] = [None] * rows
         self.codes = torch.zeros(rows, dtype=torch.int8, device=self.device)
         self.suppress = torch.zeros(rows, dtype=torch.bool, device=self.device)
-        self.signal = torch.zeros(rows, dtype=torch.bool, device=self.device)
+        self.steered = torch.zeros(rows, dtype=torch.bool, device=self.device)
+        self.moved = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.meter = Meter.zeros(rows, self.device)
         self.filled = 0
         self.steps = 0
@@ -93,7 +94,8 @@ class Batch:
         lane.own([slot for slot, owner in enumerate(self.lane_of) if owner == attack])
         self.codes[index] = RUNNING
         self.suppress[index] = torch.tensor([state is not None for state in states], device=self.device)
-        self.signal[index] = False
+        self.steered[index] = False
+        self.moved[index] = False
 
     def charge(self, slot: int, queries: int) -> None:
         """Set a slot's meter to zero, its queries to what the example has used already."""
@@ -130,9 +132,8 @@ class Batch:
         query = _combined(lanes, [lane.state.query for lane in lanes])
         claimable = _combined(lanes, [lane.state.claimable for lane in lanes])
         climbs = _combined(lanes, [lane.state.climbs for lane in lanes])
-        climb = any(lane.program.asks is Asks.GRADIENTS for lane in lanes)
-        if self._may_look:
-            climb = climb and bool((climbs & running).any())
+        steerable = any(lane.program.asks is Asks.GRADIENTS for lane in lanes)
+        climb = steerable and (not self._may_look or bool((climbs & running).any()))
         answer = self.oracle.ask(
             query, active=running, meter=self.meter, objective=self._objective(lanes), climb=climb, climbing=climbs
         )
@@ -142,9 +143,14 @@ class Batch:
         assert answer.value is not None
         gradient = torch.zeros_like(query) if answer.gradient is None else answer.gradient
         reply = Reply(answer.outputs, answer.value, gradient)
-        self.signal |= going & (_useful(gradient) if climb else (query != self.rows.x).flatten(1).any(dim=1))
+        if climb:
+            self.steered |= going & _useful(gradient)
+        elif not steerable:
+            self.steered |= going
+        self.moved |= going & (query != self.rows.x).flatten(1).any(dim=1)
 
-        all_going = self._may_look and bool((going == running).all())
+        # A row that claimed earlier in this stride must be frozen, too: only empty seats may step along.
+        all_going = self._may_look and bool((going | (self.codes == IDLE)).all())
         done = torch.zeros_like(going)
         for lane in lanes:
             circling = lane.advance(self.rows, reply, going, all_going)

@@ -34,9 +34,14 @@ class Dispatch:
 
     def results(self) -> Iterator[Result]:
         """Yield the results that are known without a gap."""
-        while self.told in self._results:
+        while self.due:
             yield self._results.pop(self.told)
             self.told += 1
+
+    @property
+    def due(self) -> bool:
+        """Whether a result can be yielded."""
+        return self.told in self._results
 
     @property
     def waiting(self) -> int:

@@ -76,7 +76,9 @@ class Engine:
         admission = Admission(self, batches)
         while True:
             admission.fill(len(self.batch.free()) - len(self.dispatch.ready))
-            yield from self.dispatch.results()
+            if self.dispatch.due:
+                yield from self.dispatch.results()
+                continue
             self._refill(dry=admission.dry)
             if self.seated:
                 for _ in range(self.settings.stride):
@@ -159,13 +161,13 @@ class Engine:
         if not over:
             return
         index = torch.tensor(over, dtype=torch.int64, device=self.batch.device)
-        signals = self.batch.signal[index].tolist()
+        seen = zip(self.batch.steered[index].tolist(), self.batch.moved[index].tolist(), strict=True)
         states = self.batch.states([slot for slot in over if codes[slot] == CLAIMS])
         bests = self.batch.bests([slot for slot in over if codes[slot] != CLAIMS])
-        for slot, spent, signal in zip(over, self._spent(over), signals, strict=True):
+        for slot, spent, (steered, moved) in zip(over, self._spent(over), seen, strict=True):
             flight = self.seated.pop(slot)
             flight.spent += spent
-            flight.signal = flight.signal or signal or flight.job.eps == 0
+            flight.steered, flight.moved = flight.steered or steered, flight.moved or moved
             if codes[slot] == CLAIMS:
                 flight.stage, flight.state = Stage.CLAIMED, states[slot]
                 self.claims.add(flight)
@@ -182,8 +184,12 @@ class Engine:
         assert code == FINISHED
         if flight.refusals:
             return End.REFUSED, f"{recipe}: {len(flight.refusals)} claims refused; the last one {flight.refusals[-1]}"
-        if not flight.signal:
-            return End.BLIND, f"{recipe}: no usable signal: all gradients were zero or not finite, or nothing moved"
+        if flight.job.eps == 0:
+            return End.HELD, None
+        if not flight.steered:
+            return End.BLIND, f"{recipe}: no usable signal: all gradients were zero or not finite"
+        if not flight.moved:
+            return End.BLIND, f"{recipe}: nothing moved: every point that was asked about is the input itself"
         return End.HELD, None
 
     def _verify(self) -> None:

@@ -88,7 +88,10 @@ class Flight:
     spent: Spent = Spent()
     state: Any = None
     """The row's state, while it is out of the batch after a claim."""
-    signal: bool = False
+    steered: bool = False
+    """Whether it ever saw a gradient that was finite and not zero (or needs none)."""
+    moved: bool = False
+    """Whether it ever asked about anything but the input itself."""
     refusals: list[str] = field(default_factory=list)
     finish: Finish | None = None
 

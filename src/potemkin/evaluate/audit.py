@@ -70,9 +70,9 @@ def audit(
 ) -> records.Record:
     """Attack every chosen example within the threat model and say how each ended.
 
-    Robust accuracy = examples that held / n; an example counts as broken only if the verifier's own float32 forward pass
-    confirmed the exact tensor that is stored. Attacks run as a cascade, cheapest first, and an example that falls costs
-    nothing more. The model comes back as it was.
+    Robust accuracy = examples that held / n; an example counts as broken only if the verifier's own float32 forward
+    pass confirmed the exact tensor that is stored. Attacks run as a cascade, cheapest first, and an example that falls
+    costs nothing more. The model comes back as it was.
 
     Args:
         model: a `Classifier`, or an nn.Module that takes inputs in [0, 1] and returns (B, K) logits.
@@ -87,7 +87,8 @@ def audit(
         retire_cycles: stop deterministic rows that came back to an earlier state (same outcome, lower cost).
         speculate: fill the emptying batch with later jobs.
         declared_accuracy: the clean accuracy that the model's owner claims; a smell is raised if it is far off.
-        out: folder for the bundle (record.json, examples.jsonl, adversarials.safetensors); overwrite: an old bundle there.
+        out: folder for the bundle (record.json, examples.jsonl, adversarials.safetensors).
+        overwrite: replace an old bundle there.
         progress: called after every step of the engine.
 
     Returns:
@@ -97,8 +98,8 @@ def audit(
         At most 1 clean forward plus each attack's declared cost per example; see `Record.cost` for what it was.
 
     Raises:
-        ConfigError, DataError, ModelError, BundleError: what was brought cannot be used. AccessError: an attack asks for
-        more than the threat model allows.
+        ConfigError: a setting is wrong, or an attack asks for more than the threat model allows.
+        DataError, ModelError, BundleError: what was brought cannot be used.
 
     Example:
         >>> import torch, potemkin as pk

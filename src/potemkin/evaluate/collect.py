@@ -71,7 +71,7 @@ class Collector:
         )
 
     def summaries(self, attacks: Sequence[Attack]) -> list[records.AttackSummary]:
-        """What each attack of the cascade contributed; an example stands in the way of a later attack until it falls."""
+        """What each attack of the cascade contributed: an example meets the attacks in order until it falls."""
         left = self.outcomes["held"] + sum(self.broken.values())
         found = []
         for number, attack in enumerate(attacks):

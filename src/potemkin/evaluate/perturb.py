@@ -27,8 +27,8 @@ class Perturbed:
     """What an attack found, row by row."""
 
     inputs: Tensor
-    """(B, *shape): the verified adversarial where `outcome` is "broken"; else the attack's best attempt; the clean input
-    where the model was wrong before the attack."""
+    """(B, *shape): the verified adversarial where `outcome` is "broken"; else the attack's best attempt; the clean
+    input where the model was wrong before the attack."""
     outcome: list[Outcome]
     """Per row: clean_wrong, broken, budget, held, invalid or error."""
     why: list[str | None]
@@ -70,11 +70,12 @@ def perturb(
         1 clean forward per row plus at most the attack's declared cost.
 
     Raises:
-        ConfigError, DataError, ModelError, AccessError: as `audit`.
+        ConfigError, DataError, ModelError: as `audit`.
 
     Example:
         >>> import torch, potemkin as pk
-        >>> found = pk.perturb(torch.nn.Linear(4, 2), torch.rand(8, 4), torch.zeros(8, dtype=torch.int64), pk.Linf(0.1), pk.fgsm())
+        >>> x, y = torch.rand(8, 4), torch.zeros(8, dtype=torch.int64)
+        >>> found = pk.perturb(torch.nn.Linear(4, 2), x, y, pk.Linf(0.1), pk.fgsm())
         >>> found.inputs.shape, len(found.outcome)
         (torch.Size([8, 4]), 8)
     """
@@ -99,12 +100,13 @@ def _batch(x: Tensor, y: Tensor, classifier: Classifier) -> Batch:
         )
     if x.ndim < 2 or not x.is_floating_point() or x.shape[0] == 0:
         raise DataError(
-            f"x has shape {tuple(x.shape)} and dtype {x.dtype}; expected at least one row of floats, (B, *shape), inside "
-            f"the box {classifier.box!r}."
+            f"x has shape {tuple(x.shape)} and dtype {x.dtype}; expected at least one row of floats, (B, *shape), "
+            f"inside the box {classifier.box!r}."
         )
     if y.shape != (x.shape[0],) or y.is_floating_point():
         raise DataError(
-            f"y has shape {tuple(y.shape)} and dtype {y.dtype}; expected ({x.shape[0]},) whole numbers, one label per row of x."
+            f"y has shape {tuple(y.shape)} and dtype {y.dtype}; expected ({x.shape[0]},) whole numbers, one label per "
+            "row of x."
         )
     inputs, labels = x.detach().to("cpu", torch.float32), y.detach().to("cpu", torch.int64)
     batch = Batch(list(range(len(inputs))), torch.arange(len(inputs)), inputs, labels)

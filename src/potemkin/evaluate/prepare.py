@@ -11,7 +11,7 @@ from potemkin.core.canonical import show
 from potemkin.core.checks import number
 from potemkin.core.notation import parse
 from potemkin.core.rows import round_up
-from potemkin.errors import AccessError, ConfigError
+from potemkin.errors import ConfigError
 from potemkin.models.classifier import Classifier
 from potemkin.threat.box import Box
 from potemkin.threat.threat_model import ThreatModel
@@ -24,8 +24,8 @@ def as_classifier(model: object) -> Classifier:
     if isinstance(model, torch.nn.Module):
         return Classifier(model)
     raise ConfigError(
-        f"model is a {type(model).__name__}; pass pk.Classifier(net, box=(low, high)) or an nn.Module that maps inputs in "
-        "[0, 1] to logits. For a name or a file use pk.load_model(...)."
+        f"model is a {type(model).__name__}; pass pk.Classifier(net, box=(low, high)) or an nn.Module that maps inputs "
+        "in [0, 1] to logits. For a name or a file use pk.load_model(...)."
     )
 
 
@@ -70,7 +70,7 @@ def _check_access(attack: Attack, threat: ThreatModel) -> None:
     asks = attack.program(10, threat.set.norm_name, threat.goal.targeted).asks
     if not threat.access.allows(asks.value):
         instead = "noise()" if asks is Asks.GRADIENTS else "an attack that asks for less"
-        raise AccessError(
+        raise ConfigError(
             f"{show(attack)} asks for {asks.value}, but the threat model allows {threat.access.sentence()}. "
             f"Declare Access('{asks.value}'), or use {instead}."
         )

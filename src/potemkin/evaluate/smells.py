@@ -101,7 +101,7 @@ def reflect(checkup: Checkup, collector: Collector, declared: float | None, chan
 
 _UNDECIDED = {
     "error": (
-        "They count neither as held nor as broken. Zero gradients: use Margin() or DLR(), or an attack without gradients."
+        "They count neither as held nor as broken. Zero gradients: use Margin() or DLR(), or an attack that needs none."
     ),
     "invalid": "An attack claimed what the verifier refused: often a randomised model, or rounding to 8 bits.",
     "budget": "They were neither broken nor shown to hold: allow more queries.",
@@ -128,8 +128,8 @@ def _randomised(first: Tensor, second: Tensor) -> Smell:
         severity="alarm",
         message="Two forward passes on the same inputs gave different scores: the model is randomised.",
         advice=(
-            "One noisy evaluation decides nothing. Fix the randomness, or evaluate with averaged gradients and repeated "
-            "decisions."
+            "One noisy evaluation decides nothing. Fix the randomness, or evaluate with averaged gradients and "
+            "repeated decisions."
         ),
         evidence={"largest_difference": float((first - second).abs().nan_to_num().max())},
     )
@@ -153,8 +153,8 @@ def _detached() -> Smell:
         severity="alarm",
         message="The scores do not depend on the input through any differentiable path.",
         advice=(
-            "An argmax, a rounding, torch.no_grad() or .detach() inside the model cuts the gradient: remove it from the "
-            "model that is evaluated, or declare Access('scores') and use attacks that need no gradients."
+            "An argmax, a rounding, torch.no_grad() or .detach() inside the model cuts the gradient: remove it from "
+            "the model that is evaluated, or declare Access('scores') and use attacks that need no gradients."
         ),
     )
 
@@ -167,7 +167,7 @@ def _zero_gradients(gradient: Tensor) -> list[Smell]:
         Smell(
             name="zero_gradients",
             severity="alarm" if dead == gradient.shape[0] else "warning",
-            message=f"The gradient of the cross-entropy is exactly zero on {dead} of the first {gradient.shape[0]} inputs.",
+            message=f"The cross-entropy's gradient is exactly zero on {dead} of the first {gradient.shape[0]} inputs.",
             advice=(
                 "Gradients are masked or saturated there: add apgd(objective=DLR()) and a noise() control; look for "
                 "rounding, argmax or huge logits inside the model."

@@ -144,7 +144,7 @@ class ProbabilityMargin(Objective):
     >>> ProbabilityMargin()(torch.tensor([[0.0, 0.0]]), aim)
     tensor([0.])
 
-    Source: Wang et al., "Probability margin" in "Probabilistic margins for instance reweighting" (2021), equation 4.
+    Source: Wang et al., "Probabilistic margins for instance reweighting in adversarial training" (NeurIPS 2021).
     Differs: the sign (maximised here).
     """
 

@@ -111,7 +111,7 @@ SHOWN: list[tuple[object, str]] = [
     (climb(restarts=1.0), "climb(restarts=1.0)"),  # type: ignore[arg-type]
     (climb(inside=Ball(0.5)), "climb()"),
     (climb(inside=Ball(1)), "climb(inside=Ball(1))"),
-    (climb(parts=(Ball(0.1), Unchecked([]))), "climb(parts=(Ball(0.1), Unchecked([])))"),
+    (climb(parts=(Ball(0.1), Unchecked([]))), "climb(parts=(Ball(0.1), Unchecked(value=[])))"),
 ]
 
 

@@ -302,7 +302,7 @@ def empty_nodes(graph: dict[str, Any]) -> None:
     [
         (change_target, "its graph holds target 'torch.serialization.os.system'"),
         (change_operator, "its graph holds target '_operator.methodcaller'"),
-        (change_key, "its graph holds name \"__import__"),
+        (change_key, 'its graph holds name "__import__'),
         (change_tree, "something else than one tensor"),
         (drop_nodes, "is damaged"),
         (empty_nodes, "is damaged"),

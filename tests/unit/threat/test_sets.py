@@ -197,8 +197,11 @@ def test_each_row_has_its_own_radius(make: type[Linf]) -> None:
 def test_radius_zero_is_the_centre_itself(make: type[Linf]) -> None:
     g = torch.Generator().manual_seed(0)
     center = torch.randint(0, 256, (8, 5), generator=g) / 255
+    center[0] = 1.0
     region = make(0.0).around(center, UNIT)
     for point in (
+        region.project(torch.nextafter(center, torch.zeros(1))),
+        region.pull_in(torch.nextafter(center, torch.zeros(1))),
         region.project(center + torch.randn(8, 5, generator=g)),
         region.project(center + 6e-8),
         region.pull_in(center + torch.randn(8, 5, generator=g)),
@@ -413,7 +416,9 @@ def test_an_ulp_is_that_of_the_box(box: Box, dtype: torch.dtype, ulp: float) -> 
     region = Linf(0.25).around(x, box)
     assert region.contains(x + 0.25 + ulp).tolist() == [True]
     assert region.contains((x + 0.25 + ulp) + 3 * ulp).tolist() == [False]
-    assert region.contains(torch.full_like(x, box.low) - 2 * ulp).tolist() == [False]
+    at_low = torch.full_like(x, box.low)
+    region = Linf(0.25).around(at_low, box)
+    assert region.contains(at_low - ulp).tolist() == [True] and region.contains(at_low - 2 * ulp).tolist() == [False]
 
 
 def test_without_a_box_the_ulp_is_that_of_the_point() -> None:

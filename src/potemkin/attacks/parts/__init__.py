@@ -1,1 +1,1 @@
-"""The slots of the ascent loop: start, look (gradient), direction, step size, move, variable; frozen dataclasses all."""
+"""The slots of the ascent loop: start, gradient, direction, step size, move, variable; all frozen dataclasses."""

@@ -61,27 +61,27 @@ class PullIn(Noted):
 class HeavyBall(Noted):
     """APGD's move: a projected step, then a part of it plus a part of the last displacement, projected again.
 
-        z = P(x_t + step);   x_{t+1} = P(x_t + alpha (z - x_t) + (1 - alpha) (x_t - x_{t-1})),   alpha = 1 at first
+        z = P(x_t + step);   x_{t+1} = P(x_t + share (z - x_t) + (1 - share) (x_t - x_{t-1})),   share = 1 at first
 
     Args:
-        alpha: share of the new step, in (0, 1].
+        share: of the new step (the paper's alpha), in (0, 1].
         exact: project exactly; False keeps the published project-then-clip (they differ for L2 only).
 
     Source: Croce and Hein 2020, Algorithm 1, lines 3 and 7.  Differs: after a restart from the best point, x_{t-1} is
     the point left before the last move, as in the published implementation.
     """
 
-    alpha: float = 0.75
+    share: float = 0.75
     exact: bool = False
 
     def __post_init__(self) -> None:
-        number("alpha", self.alpha, low=0.0, high=1.0, open_low=True)
+        number("share", self.share, low=0.0, high=1.0, open_low=True)
 
     def init(self, point: Tensor) -> Tensor:
         return point
 
     def update(self, point: Tensor, step: Tensor, state: Any, rows: Rows, first: Tensor) -> tuple[Tensor, Any]:
         inside = rows.region.project if self.exact else rows.region.pull_in
-        share = spread(torch.where(first, 1.0, self.alpha).to(point.dtype), point)
+        share = spread(torch.where(first, 1.0, self.share).to(point.dtype), point)
         ahead = inside(point + step)
         return inside(point + (ahead - point) * share + (point - state) * (1 - share)), point

@@ -41,6 +41,7 @@ class apgd(Recipe):
 
     Cost: (steps + 1) forwards and steps backwards per run (L1: steps + 3 forwards), runs = restarts * max(1, targets).
     Example:
+        >>> from potemkin.threat.objectives import DLR
         >>> apgd(objective=DLR(), targets=9)
         apgd(objective=DLR(), targets=9)
 

@@ -73,7 +73,10 @@ class Region(ABC):
 
     @abstractmethod
     def project(self, z: Tensor) -> Tensor:
-        """The nearest point (Euclidean) of the set intersected with the box. Points inside come back bit for bit."""
+        """The nearest point (Euclidean) of the set intersected with the box: (B, ...) -> (B, ...).
+
+        Points inside come back bit for bit. Infinity is a very far point; NaN stays NaN, which `contains` refuses.
+        """
 
     def pull_in(self, z: Tensor) -> Tensor:
         """The field's project onto the ball, then clip to the box: feasible, but not always the nearest point."""
@@ -177,9 +180,7 @@ def tame(gradient: Tensor) -> Tensor:
 
     NaN counts as 0: a direction must stay finite, and who reports non-finite gradients is the search, not the set.
     """
-    wide = rows.flat(gradient).to(torch.float64)
-    largest = torch.finfo(torch.float64).max
-    wide = wide.nan_to_num(nan=0.0, posinf=largest, neginf=-largest)
+    wide = rows.flat(gradient).double().nan_to_num(nan=0.0)  # infinity becomes the largest number
     peak = wide.abs().amax(dim=1, keepdim=True)
     return wide / peak.where(peak > 0, torch.ones_like(peak))
 
