@@ -61,7 +61,7 @@ def trained(
 ) -> nn.Module:
     """Train (adversarially where eps > 0, with `steps` of PGD at eps / 4), or load from the cache."""
     torch.manual_seed(0)
-    net, path = net or small_cnn(), CACHE / f"{name}-{type_of(net)}.safetensors"
+    net, path = net or small_cnn(), CACHE / f"{name}-{size_of(net)}.safetensors"
     if path.exists():
         net.load_state_dict(load_file(path))
         return net.eval()
@@ -78,9 +78,9 @@ def trained(
     return net.eval()
 
 
-def type_of(net: nn.Module | None) -> str:
+def size_of(net: nn.Module) -> str:
     """Part of the cache's file name: how many parameters."""
-    return "small" if net is None else str(sum(parameter.numel() for parameter in net.parameters()))
+    return str(sum(parameter.numel() for parameter in net.parameters()))
 
 
 def _pgd(net: nn.Module, x: Tensor, y: Tensor, eps: float, steps: int) -> Tensor:

@@ -42,7 +42,7 @@ every_ball = pytest.mark.parametrize("name", DUAL)
 
 @every_set
 @given(data=st.data())
-@examples(80)
+@examples(50)
 def test_project_is_the_nearest_point(name: str, data: st.DataObject) -> None:
     case = data.draw(cases(CONVEX[name]))
     assert broken_laws(case, case.region.project) == []
@@ -58,7 +58,7 @@ def test_pull_in_is_feasible_and_keeps_the_interior(name: str, data: st.DataObje
 
 @pytest.mark.parametrize(("name", "reference"), [("L2", projections.l2_and_box), ("L1", projections.l1_and_box)])
 @given(data=st.data())
-@examples(40)
+@examples(30)
 def test_project_agrees_with_an_independent_one(
     name: str, reference: Callable[..., Tensor], data: st.DataObject
 ) -> None:
@@ -156,7 +156,7 @@ def test_nothing_is_gained_or_lost_by_a_zero_gradient(name: str, data: st.DataOb
 
 @every_ball
 @given(data=st.data())
-@examples(40)
+@examples(30)
 def test_steepest_attains_the_dual_norm(name: str, data: st.DataObject) -> None:
     case = data.draw(cases(CONVEX[name]))
     gradient = case.normal() * 10.0 ** data.draw(st.integers(-30, 30))
@@ -261,7 +261,7 @@ def test_a_row_depends_on_itself_alone(name: str, data: st.DataObject) -> None:
     box=st.sampled_from([Box(0, 1), Box(-1, 1), Box(0, 255)]),
     eps=st.sampled_from([0.0, 1 / 255, 8 / 255, 0.3, 2.0]),
 )
-@examples(60)
+@examples(30)
 def test_grid_projects_to_the_nearest_level_within_reach(
     seed: int, shape: tuple[int, ...], dtype: torch.dtype, levels: int, box: Box, eps: float
 ) -> None:

@@ -48,17 +48,16 @@ class L2Region(Region):
     @torch.no_grad()
     def project(self, z: Tensor) -> Tensor:
         clipped = self.box.clip(z)
-        offset, may = self._offset(z), self._offset(clipped).abs_()
+        offset, may = self._offset(z).clamp_(-LARGEST, LARGEST), self._offset(clipped).abs_()
         inside = self._settled(clipped, may)
         # Squared: how far each coordinate wants to go, and how far it may. It goes min(t |z - x|, room) for t <= 1.
-        wish, may = offset.clamp(-LARGEST, LARGEST).square_(), may.clamp_max_(LARGEST).square_()
+        wish, may = offset.square(), may.clamp_max_(LARGEST).square_()
         goal = target_radius(self.eps).square()
         # At most as long as without the box; at least as long as the clipped point drawn back to the radius.
         low = goal / wish.sum(dim=1, keepdim=True).clamp_min(TINY)
         high = goal / may.sum(dim=1, keepdim=True).clamp_min(TINY)
         s = _stretch(wish, may, goal, low, high, rounds=10)
-        pulled = self._at(torch.minimum(wish.mul_(s), may).sqrt_().copysign_(offset))
-        return rows.select(inside, clipped, pulled)
+        return rows.select(inside, clipped, self._at(offset.mul_(s.sqrt())))
 
     @torch.no_grad()
     def pull_in(self, z: Tensor) -> Tensor:
