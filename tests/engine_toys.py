@@ -113,8 +113,8 @@ def random_net(seed: int, width: int, classes: int = 4, hidden: int = 32) -> nn.
     """A small network with large random weights: many hills, so that restarts end in different places."""
     generator = torch.Generator().manual_seed(seed)
     net = nn.Sequential(
-        nn.Flatten(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, hidden),
-        nn.ReLU(), nn.Linear(hidden, classes),
+        nn.Flatten(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(),
+        nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, classes),
     )  # fmt: skip
     with torch.no_grad():
         for parameter in net.parameters():

@@ -30,7 +30,9 @@ class Seats:
 
     x: Tensor
     label: Tensor
+    """What the attack steers away from; what counts as success is measured at `goal_label`."""
     target: Tensor
+    goal_label: Tensor
     goal_target: Tensor
     clean: Tensor
     eps: Tensor
@@ -111,7 +113,7 @@ class Batch:
         changed = {name: value.index_copy(0, index, getattr(new, name)) for name, value in vars(self.seats).items()}
         self.seats = Seats(**changed)
         self.rows = self.seats.rows(self.set, self.oracle)
-        self.goal_aim = Aim(self.seats.label, self.seats.goal_target, self.seats.clean)
+        self.goal_aim = Aim(self.seats.goal_label, self.seats.goal_target, self.seats.clean)
 
     def _started(self, program: Program, seats: Seats) -> Any:
         """Start new rows at a padded count, like everything whose last bit could depend on the row count."""

@@ -140,6 +140,7 @@ class Engine:
             x=torch.stack([example.inputs for example in examples]).to(device, dtype),
             label=whole([job.label for job in jobs]).to(device),
             target=targets.to(device),
+            goal_label=whole([example.label for example in examples]).to(device),
             goal_target=whole([example.goal_target for example in examples]).to(device),
             clean=torch.stack([example.clean_outputs for example in examples]).to(device, dtype),
             eps=torch.tensor([job.eps for job in jobs], dtype=dtype, device=device),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ ADVERSARIALS = "adversarials.safetensors"
 REPORT = "report.html"
 PARTIAL = ".partial"
 TENSORS = ("inputs", "gallery_clean", "gallery_attempt")
+POSITIONS = "positions"
+"""(n,) int64 in adversarials.safetensors: where each line's example stands in the data."""
 
 _AGAIN = "The file may be truncated or changed: take an untouched copy, or run the audit again."
 
@@ -65,7 +68,7 @@ def read_bundle(folder: str | Path) -> Bundle:
     bundle = Bundle(folder, record, _read_lines(folder / EXAMPLES))
     _check_lines(bundle)
     _check_tensors(bundle)
-    return bundle
+    return replace(bundle, lines=_placed(bundle))
 
 
 def _has(folder: Path, name: str) -> bool:
@@ -86,9 +89,12 @@ def _read_lines(path: Path) -> list[ExampleLine]:
     lines = []
     for number, text in enumerate(data.split(b"\n")[:-1], start=1):
         try:
-            lines.append(ExampleLine.model_validate_json(text))
+            line = ExampleLine.model_validate_json(text)
         except ValidationError as problem:
             raise BundleError(f"{path}, line {number}: {explain(problem)}. {_AGAIN}") from None
+        if strays := line.model_fields_set & {"position", "adversarial"}:
+            raise BundleError(f"{path}, line {number} says {min(strays)!r}, which is no part of a line. {_AGAIN}")
+        lines.append(line)
     return lines
 
 
@@ -100,10 +106,24 @@ def _check_lines(bundle: Bundle) -> None:
                 f"{path} has {found[name]} examples with outcome {name}, but {RECORD} counts "
                 f"{bundle.record.outcomes[name]}. {_AGAIN}"
             )
-    rows = [line.adversarial for line in bundle.lines if line.outcome == "broken"]
-    strays = [line.id for line in bundle.lines if line.outcome != "broken" and line.adversarial is not None]
-    if rows != list(range(len(rows))) or strays:
-        raise BundleError(f"{path}: the column `adversarial` does not number the broken examples in order. {_AGAIN}")
+
+
+def _placed(bundle: Bundle) -> list[ExampleLine]:
+    """The lines with their place in the data, and the row of `inputs` for those that are broken."""
+    path = bundle.folder / ADVERSARIALS
+    try:
+        with safe_open(path, framework="np") as file:
+            positions = file.get_tensor(POSITIONS).tolist()
+    except (SafetensorError, OSError) as problem:
+        raise BundleError(f"{path} cannot be read ({problem}). {_AGAIN}") from None
+    rising = all(before < after for before, after in pairwise(positions))
+    if len(positions) != len(bundle.lines) or not rising or (positions and positions[0] < 0):
+        raise BundleError(f"{path}: the tensor {POSITIONS!r} does not place the {len(bundle.lines)} examples. {_AGAIN}")
+    rows = count()
+    return [
+        line.model_copy(update={"position": at, "adversarial": next(rows) if line.outcome == "broken" else None})
+        for at, line in zip(positions, bundle.lines, strict=True)
+    ]
 
 
 def _check_tensors(bundle: Bundle) -> None:
@@ -118,10 +138,17 @@ def _check_tensors(bundle: Bundle) -> None:
             names = set(file.keys())
             found = {name: file.get_slice(name) for name in TENSORS if name in names}
             shapes = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in found.items()}
+            part = file.get_slice(POSITIONS) if POSITIONS in names else None
+            found_places = part and (part.get_dtype(), tuple(part.get_shape()))
     except (SafetensorError, OSError) as problem:
         raise BundleError(f"{path} cannot be read ({problem}). {_AGAIN}") from None
-    for name, count in counts.items():
-        expected = ("F32", (count, *record.model.input_shape))
+    places = ("I64", (len(bundle.lines),))
+    if found_places != places:
+        raise BundleError(
+            f"{path}: tensor {POSITIONS!r} should be {places}, found {found_places or 'nothing'}. {_AGAIN}"
+        )
+    for name, rows in counts.items():
+        expected = ("F32", (rows, *record.model.input_shape))
         if shapes.get(name) != expected:
             raise BundleError(
                 f"{path}: tensor {name!r} should be {expected[0]} {expected[1]}, "

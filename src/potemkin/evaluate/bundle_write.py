@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potemkin.errors import BundleError
-from potemkin.evaluate.bundle_read import ADVERSARIALS, EXAMPLES, PARTIAL, RECORD, REPORT, TENSORS
+from potemkin.evaluate.bundle_read import ADVERSARIALS, EXAMPLES, PARTIAL, POSITIONS, RECORD, REPORT, TENSORS
 from potemkin.evaluate.interrupts import uninterrupted
 from potemkin.evaluate.record import ExampleLine, GalleryItem, Record
 
@@ -48,6 +48,7 @@ class BundleWriter:
             self._partial.mkdir(parents=True)
             self._lines: BinaryIO = (self._partial / EXAMPLES).open("wb")
             self._spools: dict[str, BinaryIO] = {name: (self._partial / name).open("wb") for name in TENSORS}
+            self._places: BinaryIO = (self._partial / POSITIONS).open("wb")
         self._open = True
 
     def wants_picture(self, outcome: str) -> bool:
@@ -77,6 +78,7 @@ class BundleWriter:
             line = line.model_copy(update={"adversarial": row})
             text = json.dumps(line.model_dump(mode="json"), allow_nan=False, ensure_ascii=False)
             self._lines.write(text.encode("utf-8") + b"\n")
+            self._places.write(line.position.to_bytes(8, "little"))
             picture = attempt if attempt is not None else adversarial
             if clean is not None and picture is not None and self.wants_picture(line.outcome):
                 self._show(line, clean, picture)
@@ -150,22 +152,23 @@ class BundleWriter:
         )
 
     def _close(self) -> None:
-        for file in (self._lines, *self._spools.values()):
+        for file in (self._lines, self._places, *self._spools.values()):
             file.close()
 
     def _join_tensors(self) -> None:
         """The safetensors file, written by hand: its own writer wants all tensors in memory."""
         header: dict[str, Any] = {}
         end = 0
-        for name in TENSORS:
+        kinds = {POSITIONS: ("I64", [sum(self.counts.values())])}
+        kinds |= {name: ("F32", [self._rows[name], *self.input_shape]) for name in TENSORS}
+        for name, (dtype, shape) in kinds.items():
             start, end = end, end + (self._partial / name).stat().st_size
-            shape = [self._rows[name], *self.input_shape]
-            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         with (self._partial / ADVERSARIALS).open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
-            for name in TENSORS:
+            for name in kinds:
                 with (self._partial / name).open("rb") as spool:
                     shutil.copyfileobj(spool, file, 1 << 20)
 

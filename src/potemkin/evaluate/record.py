@@ -255,11 +255,13 @@ class ExampleLine(Plain):
     """One line of examples.jsonl.
 
     clean_confidence is the softmax of the label's class on the clean input, attack_confidence that of the predicted
-    class under attack; `adversarial` is the row in adversarials.safetensors (the writer of the bundle fills it in).
+    class under attack. Where the example stood among the others is not part of the line, so that lines are identical
+    whatever the order and the company: `position` (in the data) stands in adversarials.safetensors, and `adversarial`
+    (the row of its tensor `inputs`) is the number of broken lines before this one.
     """
 
     id: ExampleId
-    position: Count
+    position: Annotated[int, Field(ge=0, exclude=True)] = 0
     label: int
     prediction: int
     outcome: Outcome
@@ -274,7 +276,7 @@ class ExampleLine(Plain):
     forwards: Count = 0
     backwards: Count = 0
     queries: Count = 0
-    adversarial: Count | None = None
+    adversarial: Annotated[int | None, Field(ge=0, exclude=True)] = None
 
 
 class Record(Plain):

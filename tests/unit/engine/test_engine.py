@@ -57,7 +57,7 @@ def test_jobs_that_ran_ahead_are_charged_to_nobody_when_an_earlier_one_succeeds(
 
 
 def test_the_winner_is_the_first_job_in_the_plan_that_succeeds_not_the_fastest() -> None:
-    """The second job would fall at once; the first needs ten moves. It wins all the same, and nobody pays the second."""
+    """The second job would fall at once; the first needs ten moves. It wins all the same; nobody pays the second."""
     data = ramp_rows(0.42)
     slow, fast = pk.bim(steps=12, step_size=0.01), pk.fgsm()
     done = run(Ramp(), data, LINF, [slow, fast], rows=16)
@@ -216,6 +216,8 @@ def test_the_query_budget_ends_a_search_and_is_never_exceeded() -> None:
         assert held.outcome == ("held" if queries >= 12 else "budget")
         assert held.spent.queries == min(queries, 12)
         assert held.spent.forwards == held.spent.queries + 1
+        # The job that met the end of the budget is the last that was begun.
+        assert sum(tally.jobs for tally in held.attacks.values()) == (1 if queries < 2 else 2)
 
 
 def test_what_the_access_does_not_allow_is_not_asked() -> None:
@@ -223,7 +225,7 @@ def test_what_the_access_does_not_allow_is_not_asked() -> None:
         run(Ramp(), ramp_rows(0.3), pk.ThreatModel(LINF, access=pk.Access("scores")), pk.fgsm())
 
 
-# ---- refused claims ---------------------------------------------------------------------------------------------------
+# ---- refused claims -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stride", [1, 4])
@@ -251,7 +253,7 @@ def test_a_row_can_be_refused_many_times_and_still_ends() -> None:
     assert done.results[0].spent.forwards <= 1 + 41 + done.results[0].attacks[0].refused
 
 
-# ---- what an outcome may depend on ------------------------------------------------------------------------------------
+# ---- what an outcome may depend on ----------------------------------------------------------------------------------
 
 WIDTH = 16
 ATTACKS = (pk.pgd(steps=3, restarts=4, relative_step_size=0.15), pk.apgd(steps=12, objective=pk.DLR(), targets=2))
@@ -371,6 +373,25 @@ def test_retired_cycles_end_exactly_as_they_would_have(
         held = [sum(r.spent.forwards for r in done.results if r.outcome == "held") for done in (on, off)]
         assert held[0] < 0.7 * held[1]
     assert spent[0] <= spent[1]
+
+
+def test_when_a_cycle_is_noticed_does_not_depend_on_who_sat_there_before() -> None:
+    """All restarts end in the same corner; alone, each has the seat of the one before, in company it has not."""
+    attack = pk.pgd(steps=60, restarts=4, relative_step_size=0.3)
+    data = ramp_rows(*(0.3 + 0.001 * n for n in range(11)))
+    whole = run(Ramp(), data, LINF, attack, speculate=False).story
+    for row in range(11):
+        one = batch_of(data[0][row : row + 1], data[1][row : row + 1], ids=[row])
+        assert run(Ramp(), one, LINF, attack, speculate=False).story[row] == whole[row]
+
+
+def test_a_look_ahead_outside_of_the_set_claims_nothing() -> None:
+    """It is beyond the edge, where no point of the set is: the engine does not even ask the verifier."""
+    attack = pk.ni_fgsm(steps=6, mu=1.0, relative_step_size=1.0)
+    done = run(Ramp(0.54), ramp_rows(0.42), LINF, attack)
+    assert done.outcomes == ["held"]
+    assert done.results[0].attacks[0].refused == 0
+    assert done.oracle.physical["verify"].forwards == 0
 
 
 def test_a_look_ahead_that_falls_at_its_very_last_query_is_not_retired_before_it() -> None:

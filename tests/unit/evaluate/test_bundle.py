@@ -270,7 +270,11 @@ DAMAGE = {
     "a wrong type": edit_line(0, label="cat"),
     "another outcome": edit_line(0, outcome="broken"),
     "an unknown outcome": edit_line(0, outcome="fine"),
-    "a row out of order": edit_line(4, adversarial=7),
+    "a line that says its own row": edit_line(4, adversarial=7),
+    "a line that says its own place": edit_line(4, position=7),
+    "places missing": edit_tensors(positions=np.zeros(3, np.int64)),
+    "places not rising": edit_tensors(positions=np.zeros(sum(COUNTS.values()), np.int64)),
+    "places before the data": edit_tensors(positions=np.arange(-1, sum(COUNTS.values()) - 1)),
     "another schema": edit_record('"schema_version": "1"', '"schema_version": "2"'),
     "another shape": edit_record('"input_shape": [\n      1,', '"input_shape": [\n      3,'),
     "too few tensors": edit_tensors(inputs=np.zeros((3, *SHAPE), np.float32)),
@@ -283,7 +287,7 @@ DAMAGE = {
 def test_damage_is_found_and_told(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     folder = tmp_path / "run"
     write_bundle(folder, COUNTS)
-    assert read_bundle(folder).lines[4].outcome == "broken", "the row-out-of-order case needs a broken line"
+    assert read_bundle(folder).lines[4].outcome == "broken", "its own row is what a broken line could say"
     damage(folder)
     with pytest.raises(BundleError) as caught:
         read_bundle(folder)

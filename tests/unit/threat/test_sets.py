@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -185,6 +186,54 @@ def test_l1_finds_its_threshold_beside_a_blocked_giant() -> None:
     torch.testing.assert_close(p, row(1e-6, 0.0, 0.0), rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize("left", [0.02, 1.5e-9])
+def test_l1_spends_the_last_of_a_radius_far_below_the_rounding_of_the_point(left: float) -> None:
+    """The threshold is near 2e7, where neighbouring float64 numbers are 4e-9 apart."""
+    region = L1(1.0 + left).around(row(0.0, 0.5), UNIT)
+    p = region.project(row(4.4e7, 20638369.195552736))
+    torch.testing.assert_close(p, row(1.0, 0.5 + left), rtol=0, atol=2e-12)
+
+
+def by_corners(name: str, wish: np.ndarray, may: np.ndarray, eps: float) -> np.ndarray:
+    """How far each coordinate goes: the corners of the piecewise linear sum in order, then the piece that holds eps."""
+    squared = name == "L2"
+    corners = np.unique(np.append(may**2 / wish**2 if squared else np.append(wish, (wish - may).clip(0)), 0.0))
+    corners = corners if squared else -corners[::-1]  # so that the sum rises along them
+    goal = eps**2 if squared else eps
+    if (may**2 if squared else may).sum() <= goal:
+        return may
+
+    def moves(x: float) -> np.ndarray:
+        return np.minimum(x * wish**2, may**2) if squared else np.clip(wish + x, 0, may)
+
+    first, last = 0, len(corners) - 1
+    while last - first > 1:
+        middle = (first + last) // 2
+        first, last = (middle, last) if moves(corners[middle]).sum() <= goal else (first, middle)
+    low, high = corners[first], corners[last]
+    share = (goal - moves(low).sum()) / (moves(high).sum() - moves(low).sum())
+    between = moves(low) + share * (moves(high) - moves(low))
+    return np.sqrt(between) if squared else between
+
+
+@pytest.mark.parametrize("corner", [False, True], ids=["centre inside", "centre on corners"])
+@pytest.mark.parametrize("size", [0.1, 1.0, 1000.0])
+@pytest.mark.parametrize(("make", "radii"), [(L2, (1e-3, 0.5, 20.0)), (L1, (1e-3, 12.0, 200.0))], ids=["L2", "L1"])
+def test_the_root_is_exact_with_thousands_of_corners(
+    make: type[L2], radii: tuple[float, ...], size: float, corner: bool
+) -> None:
+    g = torch.Generator().manual_seed(7)
+    center = torch.rand(3, 3, 32, 32, generator=g, dtype=torch.float64)
+    center = center.round() if corner else center
+    z = center + size * torch.randn(center.shape, generator=g, dtype=torch.float64)
+    eps = torch.tensor(radii, dtype=torch.float64)
+    p = make(1.0).around(center, UNIT, eps).project(z)
+    for k, radius in enumerate(radii):
+        wish, may = (z - center)[k].abs().flatten().numpy(), (z.clamp(0, 1) - center)[k].abs().flatten().numpy()
+        expected = by_corners(make.__name__, wish, may, radius)
+        np.testing.assert_allclose((p - center)[k].abs().flatten().numpy(), expected, rtol=0, atol=1e-12 * (1 + size))
+
+
 @pytest.mark.parametrize("make", [Linf, L2, L1])
 def test_each_row_has_its_own_radius(make: type[Linf]) -> None:
     eps = torch.tensor([0.0, 0.1, 0.2, 1e9], dtype=torch.float64)
@@ -263,6 +312,7 @@ def test_sample_is_uniform_in_the_ball(make: type[Linf], power: int) -> None:
     ladder = (torch.arange(count).double() + 0.5) / count
     assert float((share.sort().values - ladder).abs().max()) < 1.9 / math.sqrt(count)  # Kolmogorov's 0.001 bound
     assert abs(float((drawn > 0).double().mean()) - 0.5) < 0.02
+    assert abs(float(drawn[drawn > 0].mean() + drawn[drawn < 0].mean())) < 0.06  # the sign says nothing about the size
     furthest = 0.99 if make is Linf else 0.75
     assert float(drawn.max()) > furthest * 2.0 and float(drawn.min()) < -furthest * 2.0
 

@@ -19,22 +19,17 @@ def target_radius(eps: Tensor) -> Tensor:
     return eps.double().unsqueeze(1) * (1.0 - _SHRINK.get(eps.element_size(), 1e-2))
 
 
-def narrow(
-    value: Function, goal: Tensor, low: Tensor, high: Tensor, rounds: int, concave: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Narrow the bracket [low, high] (columns of one sign) of the root of value(x) = goal, for `value` increasing.
+def narrow(value: Function, goal: Tensor, low: Tensor, high: Tensor, rounds: int) -> Tensor:
+    """The lower end of the bracket [low, high] of the root of value(x) = goal, narrowed, for `value` increasing.
 
-    Bisects the exponent, so that a bracket over many powers of ten is no harder than a narrow one. `concave` says that
-    value(0) = 0 and the slope falls: then value(x) / x falls too, so x goal / value(x) lies on the same side of the
-    root as x does, and closer.
+    Both ends have one sign, and it is the exponent that is bisected, so that a bracket over many powers of ten is no
+    harder than a narrow one.
     """
     for _ in range(rounds):
         middle = (low.abs().sqrt() * high.abs().sqrt()).copysign(low)
-        reached = value(middle)
-        bound = middle * (goal / reached.clamp_min(TINY)) if concave else middle
-        below = reached <= goal
-        low, high = bound.where(below, low), high.where(below, bound)
-    return low, high
+        below = value(middle) <= goal
+        low, high = middle.where(below, low), high.where(below, middle)
+    return low
 
 
 def climb(value: Function, slope: Function, corner: Function | None, goal: Tensor, x: Tensor, steps: int) -> Tensor:
