@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from potemkin.evaluate.verify import verify
     from potemkin.models.classifier import Classifier
     from potemkin.models.loaders import load_model
+    from potemkin.models.preprocessing import Preprocessing
     from potemkin.threat.access import Access
     from potemkin.threat.box import Box
     from potemkin.threat.goals import LeastLikely, RandomTarget, Targeted, Untargeted
@@ -62,6 +63,7 @@ __all__ = [
     "Linf",
     "Margin",
     "Masked",
+    "Preprocessing",
     "ProbabilityMargin",
     "RandomTarget",
     "Record",
@@ -112,6 +114,7 @@ _NAMES_BY_MODULE = {
     "evaluate.verify": "verify",
     "models.classifier": "Classifier",
     "models.loaders": "load_model",
+    "models.preprocessing": "Preprocessing",
     "threat.access": "Access",
     "threat.box": "Box",
     "threat.goals": "LeastLikely RandomTarget Targeted Untargeted",

@@ -118,9 +118,12 @@ def straight(pictures: Pictures, tmp_path_factory: pytest.TempPathFactory) -> Ro
     return rows
 
 
-def test_data_order(pictures: Pictures, straight: Rows, tmp_path: Path) -> None:
-    order = torch.randperm(len(pictures.x), generator=torch.Generator().manual_seed(5)).tolist()
-    assert pictures.run(tmp_path, order) == straight
+@pytest.mark.parametrize("order", ["backwards", "shuffled"])
+def test_data_order(pictures: Pictures, straight: Rows, tmp_path: Path, order: str) -> None:
+    places = torch.arange(len(pictures.x)).flip(0)
+    if order == "shuffled":
+        places = torch.randperm(len(pictures.x), generator=torch.Generator().manual_seed(5))
+    assert pictures.run(tmp_path, places.tolist()) == straight
 
 
 @pytest.mark.parametrize("subset", [list(range(0, 72, 3)), [70, 11, 5, 33, 2]])
@@ -136,6 +139,22 @@ def test_thread_counts(pictures: Pictures, straight: Rows, tmp_path: Path) -> No
 def test_schedule(pictures: Pictures, straight: Rows, tmp_path: Path, options: dict[str, object]) -> None:
     """Costs included: what an example needed does not depend on when anybody looked, or on who ran ahead."""
     assert pictures.run(tmp_path, **options) == straight
+
+
+def test_everything_at_once(pictures: Pictures, straight: Rows, tmp_path: Path) -> None:
+    """Another order, a subset, other threads, another stride, nobody running ahead: in one run."""
+    part = torch.randperm(len(pictures.x), generator=torch.Generator().manual_seed(2))[:29].tolist()
+    found = pictures.run(tmp_path, part, threads=2, stride=5, speculate=False)
+    assert found == {name: straight[name] for name in part}
+
+
+def test_the_files_themselves_are_the_same(pictures: Pictures, tmp_path: Path) -> None:
+    """In one order, whole files: nothing of the schedule, the threads or the clock is in them."""
+    names = ("examples.jsonl", "adversarials.safetensors")
+    for name, how in (("one", {}), ("two", {"threads": 2, "stride": 7, "speculate": False})):
+        pictures.run(tmp_path / name, **how)  # type: ignore[arg-type]
+    one, two = ([(tmp_path / run / name).read_bytes() for name in names] for run in ("one", "two"))
+    assert one == two
 
 
 def test_another_seed_draws_otherwise(pictures: Pictures, straight: Rows, tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ from potemkin.core.rows import spread
 from potemkin.engine import engine as engine_module
 from potemkin.engine.batch import Batch
 from potemkin.errors import ModelChangedError
-from potemkin.evaluate import audit as audit_module  # noqa: F401  (its module, behind the function of the same name)
 from potemkin.evaluate.perturb import Perturbed
 from potemkin.models.oracle import Answer, Oracle
 from potemkin.threat.objectives import CrossEntropy
@@ -251,13 +250,13 @@ def test_a_search_in_bfloat16_breaks_only_what_float32_breaks(monkeypatch: pytes
     check_invalid(fast, sure, _Mutant(), "does not meet the goal in the verifier's own forward pass")
 
 
-def test_a_claim_that_is_true_only_in_the_search_costs_the_search_its_own_passes_again() -> None:
-    """Refused claims are not free: the row is asked once more and goes on, and the record counts it."""
+def test_a_refused_claim_is_not_asked_again_and_is_told() -> None:
+    """The row has made its next step when it claims, so a refusal costs the search nothing; the record says why."""
     data = ramp_rows(104.95 / 255)
     threat = pk.ThreatModel(LINF, eight_bit=True)
     record = pk.audit(Ramp(130.3 / 255), data, threat, pk.fgsm(), rows=8)
     assert record.outcomes["invalid"] == 1
-    assert record.cost.useful.forwards == 1 + 2 + 1
+    assert record.cost.useful.forwards == 1 + 2
     assert "8 bits" in next(smell.message for smell in record.smells if smell.name == "invalid_examples")
 
 
@@ -305,20 +304,15 @@ def test_a_model_that_drops_out_whatever_its_mode_is_called_randomised() -> None
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_claim_on_a_randomised_model_must_come_true_twice() -> None:
-    """It is wrong in every third answer, whatever is asked: the search sees that, the verifier, two calls later, does
-    not."""
+def test_a_claim_that_comes_true_only_while_a_gradient_is_taken_is_invalid() -> None:
+    """A model that answers otherwise under autograd, as fused kernels or a defence may: the verifier takes none."""
 
-    class Moody(Ramp):
-        calls = 0
-
+    class TwoFaced(Ramp):
         def forward(self, x: Tensor) -> Tensor:
-            self.calls += 1
-            outputs = super().forward(x)
-            return outputs.flip(1) if self.calls % 3 == 0 else outputs
+            return super().forward(x) + (1.5 * x[:, :1] > 0.5) * torch.tensor([0.0, 9.0]) * torch.is_grad_enabled()
 
-    found = pk.perturb(Moody(), *ramp_rows(0.3), LINF, _Mutant(steps=9))
-    assert found.outcome == ["invalid"]
+    found = pk.perturb(TwoFaced(), *ramp_rows(0.3, 0.31, 0.45), LINF, _Mutant(steps=9))
+    assert found.outcome == ["invalid", "invalid", "broken"]
     assert "does not meet the goal in the verifier's own forward pass" in (found.why[0] or "")
 
 

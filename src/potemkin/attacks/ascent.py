@@ -75,7 +75,8 @@ class Ascent(Noted):
         return steps + 1, steps
 
     def start(self, rows: Rows) -> AscentState:
-        return self.start_from(rows, self.start_at.point(rows))
+        start = self.variable.begin(self.start_at.point(rows), rows.x)
+        return self.start_from(rows, rows.region.project(start))
 
     def start_from(self, rows: Rows, point: Tensor) -> AscentState:
         """Begin at a given (B, *shape) point of the set."""

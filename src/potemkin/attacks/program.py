@@ -87,6 +87,7 @@ class State:
 
 
 StateT = TypeVar("StateT", bound=State)
+TreeT = TypeVar("TreeT")
 
 
 class Program(Protocol):
@@ -167,7 +168,7 @@ class Attack(ABC):
         return jobs * forwards, jobs * backwards
 
 
-def map_tensors(change: Callable[..., Tensor], first: StateT, *others: StateT) -> StateT:
+def map_tensors(change: Callable[..., Tensor], first: TreeT, *others: TreeT) -> TreeT:
     """Apply `change` leaf by leaf to states of the same structure; a leaf that stands twice is changed once."""
     seen: dict[tuple[int, ...], Tensor] = {}
 

@@ -55,7 +55,7 @@ def as_data(found: Comparison) -> dict[str, object]:
     """The comparison as plain data."""
     data = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
     rates = ("robust_a", "robust_b", "clean_a", "clean_b")
-    return data | {name: data[name].model_dump(mode="json") for name in rates} | {"notes": list(found.notes)}
+    return data | {name: data[name].model_dump(mode="json") for name in rates} | {"comparable": found.comparable}
 
 
 def _show(console: Console, found: Comparison) -> None:

@@ -56,6 +56,11 @@ class Pace:
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
+    @property
+    def started(self) -> bool:
+        """Whether anything was seen."""
+        return bool(self._seen)
+
     def speed(self, progress: Progress) -> float | None:
         """Forwards per second; None before there is anything to divide by."""
         self._seen.append((progress.seconds, progress.forwards))
@@ -102,11 +107,14 @@ class Lines(Silent):
 
     def update(self, progress: Progress) -> None:
         now = time.monotonic()
+        if not self._pace.started:
+            self._pace.speed(progress)  # so that the first line has something to count from
         if now - self._last < self._every:
             return
         self._last = now
         parts = [f"{progress.settled} of {progress.total} examples done", accuracy(progress)]
-        parts.append(f"{told_speed(self._pace.speed(progress))}, {told_time(self._pace.left(progress))}")
+        speed = self._pace.speed(progress)
+        parts.append(f"{told_speed(speed)}, {told_time(self._pace.left(progress) if speed else None)}")
         self._console.print("; ".join(parts), soft_wrap=True)
 
     def stopping(self) -> None:
@@ -152,7 +160,7 @@ class Bar(Silent):
         top.add_row(
             ProgressBar(total=progress.total, completed=progress.settled, width=32),
             Text(f"{progress.settled} of {progress.total} examples"),
-            Text(told_time(self._pace.left(progress)), style="dim"),
+            Text(told_time(self._pace.left(progress) if self._speed else None), style="dim"),
         )
         below = Text(_STOPPING, style="yellow")
         if not self._stopping:

@@ -19,8 +19,6 @@ from potemkin.cli.session import Reply, Session, paragraph, plain
 if TYPE_CHECKING:
     from potemkin.evaluate.verify import Verification
 
-_SHOWN = 20
-
 
 @Parameter(name="*", group=ANSWER)
 @dataclass(frozen=True)
@@ -81,6 +79,7 @@ def as_data(found: Verification) -> dict[str, object]:
         "confirmed": found.confirmed,
         "refused": [{"id": name, "why": why} for name, why in found.refused.items()],
         "notes": found.notes,
+        "warnings": found.warnings,
     }
 
 
@@ -90,9 +89,9 @@ def _show(console: Console, found: Verification, out: Path | None) -> None:
     paragraph(console, Text(told, style=style))
     for note in found.notes:
         paragraph(console, Text(f"note: {plain(note)}", style="yellow"))
-    for name, why in list(found.refused.items())[:_SHOWN]:
-        paragraph(console, Text(f"refused: example {plain(str(name))}: {plain(why)}"))
-    if len(found.refused) > _SHOWN:
-        console.print(f"and {len(found.refused) - _SHOWN} more; --json lists all")
+    for warning in found.warnings:
+        paragraph(console, Text(f"warning: {plain(warning)}", style="yellow"))
+    for reason in found.reasons():
+        paragraph(console, Text(plain(reason)))
     if out is not None:
         console.print(Text(f"written to {plain(str(out))}"), soft_wrap=True)

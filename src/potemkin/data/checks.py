@@ -17,6 +17,7 @@ from potemkin.errors import DataError
 SLACK = 1e-6  # of the box's width: what float32 rounding on the way here may have moved
 _LOOK = 64
 _NAMED = 5
+_DECLARE = "or declare the box that the model takes: --box LOW,HIGH (in Python: Classifier(net, box=(low, high)))."
 
 
 def check_source(
@@ -159,26 +160,43 @@ def _check_box(batch: Batch, name: str, box: tuple[float, float]) -> None:
     raise DataError(
         f"{name} has inputs outside of the box [{low:g}, {high:g}] in {int(outside.sum())} of the {len(batch)} "
         f"examples looked at: {_named(batch, outside)}. Found there: min {least:.4g}, max {most:.4g}, mean {mean:.4g}, "
-        f"std {std:.4g}. {_advice(inputs, mean, std, (low, high))}"
+        f"std {std:.4g}. {_advice(batch.inputs, mean, std, (low, high))}"
     )
 
 
 def _advice(inputs: Tensor, mean: float, std: float, box: tuple[float, float]) -> str:
     least, most = float(inputs.min()), float(inputs.max())
     span = f"[{box[0]:g}, {box[1]:g}]"
+    if inputs.dim() == 2:
+        return _advice_for_features(least, most, mean, std, span)
     if box == (0.0, 1.0) and least >= 0 and most <= 255 and bool((inputs == inputs.round()).all()):
         top = 16 if most <= 16 else 255
         return (
             f"They look like pixels from 0 to {top}: divide by {top}, or give uint8 images, which are divided by 255."
         )
     if box == (0.0, 1.0) and -1 <= least < -0.5 and most <= 1:
-        return "They look scaled to [-1, 1]: give (inputs + 1) / 2, or declare the box (-1, 1) that the model takes."
+        return (
+            "They look scaled to [-1, 1]: give (inputs + 1) / 2, or declare the box that the model takes, --box=-1,1 "
+            "(in Python: Classifier(net, box=(-1, 1)))."
+        )
     if least < 0 and abs(mean) < 0.8 and 0.3 < std < 2.5 and most < 20:
         return (
-            "They look normalised. Mean and std belong to the model (--mean and --std, or Preprocessing in Python): "
+            "They look normalised. Mean and std belong to the model (--mean and --std; in Python "
+            "Classifier(net, preprocessing=pk.Preprocessing(mean=..., std=...))): "
             f"give pixels in {span}, so that eps is measured in the box."
         )
-    return f"Scale the inputs into {span}, or declare the box that the model takes: Classifier(net, box=(low, high))."
+    return f"Scale the inputs into {span}, {_DECLARE}"
+
+
+def _advice_for_features(least: float, most: float, mean: float, std: float, span: str) -> str:
+    """For rows of features: there is no pixel range to go back to."""
+    if least < 0 and abs(mean) < 0.8 and 0.3 < std < 2.5:
+        end = math.ceil(max(4.0, -least, most))
+        return (
+            f"Standardised features? Declare their range: --box=-{end},{end} or --box=-inf,inf "
+            f"(in Python: Classifier(net, box=(-{end}, {end})))."
+        )
+    return f"Scale the features into {span}, {_DECLARE}"
 
 
 def _named(batch: Batch, which: Tensor) -> str:

@@ -13,7 +13,7 @@ from potemkin.core.random import RowStreams, row_keys
 from potemkin.core.rows import finite, pad_rows
 from potemkin.data.source import Batch as DataBatch
 from potemkin.data.source import id_key
-from potemkin.engine.jobs import Example, Result, Spent
+from potemkin.engine.jobs import Example, Outcome, Result, Spent
 from potemkin.errors import ModelError
 from potemkin.models.oracle import Meter
 from potemkin.threat.goals import NO_TARGET, strictly_right
@@ -91,19 +91,19 @@ class Admission:
 
     def _sort(self, example: Example, readable: bool, right: bool) -> None:
         if not readable:
-            self._close(example, "error", "the model's scores on the clean input are not finite")
+            self._close(example, "error", "the model's scores on the clean input are not finite", right=False)
         elif not right:
-            self._close(example, "clean_wrong", None)
+            self._close(example, "clean_wrong", None, right=False)
         elif self.engine.threat.goal.targeted and example.goal_target == NO_TARGET:
-            self._close(example, "error", "the true class is the target itself: leave such examples out of the data")
+            self._close(example, "error", "the true class is the target itself: leave such examples out", right=True)
         else:
             self.engine.dispatch.begin(example)
 
-    def _close(self, example: Example, outcome: str, why: str | None) -> None:
+    def _close(self, example: Example, outcome: Outcome, why: str | None, right: bool) -> None:
         self.engine.dispatch.tell(
             Result(
                 example.order, example.id, example.position, example.label, example.inputs, example.clean_outputs,
-                outcome, why, example.spent,  # type: ignore[arg-type]
+                outcome, why, example.spent, right=right,
             )
         )  # fmt: skip
 

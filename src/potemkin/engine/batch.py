@@ -15,8 +15,8 @@ from torch import Tensor
 
 from potemkin.attacks.program import Asks, Program, Reply, Rows, map_tensors
 from potemkin.core.random import RowStreams
-from potemkin.core.rows import finite, flat, pad_rows, round_up
-from potemkin.engine.lane import Lane
+from potemkin.core.rows import finite, flat, pad_rows, round_up, select
+from potemkin.engine.lane import Lane, LaneState
 from potemkin.models.oracle import Meter, Oracle
 from potemkin.threat.goals import Aim
 from potemkin.threat.sets.base import PerturbationSet
@@ -51,20 +51,33 @@ class Seats:
         )
 
 
+@dataclass
+class Parked:
+    """A row with a claim, out of the batch: the point, the state after its next step, whether that was the last."""
+
+    claim: Tensor
+    state: LaneState
+    over: bool
+
+
 class Batch:
     """Rows of jobs under way. The engine places jobs and takes them out; `advance` makes one step of all of them."""
 
     def __init__(
-        self, oracle: Oracle, perturbations: PerturbationSet, goal: Any, rows: int, retire_cycles: bool
+        self, oracle: Oracle, perturbations: PerturbationSet, goal: Any, rows: int, retire_cycles: bool, climb: bool
     ) -> None:
         self.oracle, self.set, self.goal = oracle, perturbations, goal
         self.count, self.retire_cycles = rows, retire_cycles
+        # One mode for all forward passes of a search: some networks answer otherwise, in the last bit, without a graph,
+        # and a row's answer must not depend on whether another row wants a gradient.
+        self.climb = climb
         self.device = oracle.classifier.device
         self.seats: Seats | None = None
         self.lanes: dict[int, Lane] = {}
         self.lane_of: list[int | None] = [None] * rows
         self.codes = torch.zeros(rows, dtype=torch.int8, device=self.device)
-        self.suppress = torch.zeros(rows, dtype=torch.bool, device=self.device)
+        self.over = torch.zeros(rows, dtype=torch.bool, device=self.device)
+        self.claimed: Tensor | None = None
         self.steered = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.moved = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.meter = Meter.zeros(rows, self.device)
@@ -78,24 +91,22 @@ class Batch:
         return [slot for slot, lane in enumerate(self.lane_of) if lane is None]
 
     def place(
-        self, attack: int, program: Program, slots: Sequence[int], seats: Seats, states: Sequence[Any | None]
+        self, attack: int, program: Program, slots: Sequence[int], seats: Seats, parked: Sequence[Parked | None]
     ) -> None:
-        """Put jobs of one attack into free slots: new ones start, those with a state go on where they were."""
+        """Put jobs of one attack into free slots: new ones start, those that were parked go on where they were."""
         index = torch.tensor(slots, dtype=torch.int64, device=self.device)
         self._seat(index, seats)
         lane = self._lane(attack, program)
-        fresh = self._started(program, seats)
-        if any(state is not None for state in states):
-            for row, state in enumerate(states):
-                if state is not None:
-                    at = torch.tensor([row], device=self.device)
-                    fresh = map_tensors(partial(_written, at), fresh, state)
+        fresh = lane.fresh(self._started(program, seats))
+        for row, back in enumerate(parked):
+            if back is not None:
+                at = torch.tensor([row], device=self.device)
+                fresh = map_tensors(partial(_written, at), fresh, back.state)
         lane.place(index, fresh)
         for slot in slots:
             self.lane_of[slot] = attack
         lane.own([slot for slot, owner in enumerate(self.lane_of) if owner == attack])
         self.codes[index] = RUNNING
-        self.suppress[index] = torch.tensor([state is not None for state in states], device=self.device)
         self.steered[index] = False
         self.moved[index] = False
 
@@ -134,21 +145,17 @@ class Batch:
         query = _combined(lanes, [lane.state.query for lane in lanes])
         claimable = _combined(lanes, [lane.state.claimable for lane in lanes])
         climbs = _combined(lanes, [lane.state.climbs for lane in lanes])
-        steerable = any(lane.program.asks is Asks.GRADIENTS for lane in lanes)
-        climb = steerable and (not self._may_look or bool((climbs & running).any()))
         answer = self.oracle.ask(
-            query, active=running, meter=self.meter, objective=self._objective(lanes), climb=climb, climbing=climbs
+            query, active=running, meter=self.meter, objective=self._objective(lanes), climb=self.climb, climbing=climbs
         )
-        readable = finite(answer.outputs) | answer.refused
-        met = self.goal.is_met(answer.outputs, self.goal_aim) & claimable & ~self.suppress
-        going = running & readable & ~met & ~answer.refused
+        # Where the query is no point of the set (a look-ahead), the model need not have an answer.
+        readable = finite(answer.outputs) | answer.refused | ~claimable
+        met = running & self.goal.is_met(answer.outputs, self.goal_aim) & claimable
+        going = running & readable & ~answer.refused
         assert answer.value is not None
         gradient = torch.zeros_like(query) if answer.gradient is None else answer.gradient
         reply = Reply(answer.outputs, answer.value, gradient)
-        if climb:
-            self.steered |= going & _useful(gradient)
-        elif not steerable:
-            self.steered |= going
+        self.steered |= going & (_useful(gradient) | self._blindfold(lanes))
         self.moved |= going & (query != self.rows.x).flatten(1).any(dim=1)
 
         # A row that claimed earlier in this stride must be frozen, too: only empty seats may step along.
@@ -157,11 +164,13 @@ class Batch:
         for lane in lanes:
             circling = lane.advance(self.rows, reply, going, all_going)
             done |= lane.mask & going & (circling | lane.state.finished)
-        self.suppress &= ~going
-        codes = torch.where(running & met, CLAIMS, self.codes)
+        # A claiming row has made its step: if the claim is refused, it goes on from there, and nothing is asked twice.
+        self.claimed = query if self.claimed is None else select(met, query, self.claimed)
+        self.over = torch.where(met, done, self.over)
+        codes = torch.where(done, FINISHED, self.codes)
+        codes = torch.where(met, CLAIMS, codes)
         codes = torch.where(running & ~readable, NONFINITE, codes)
-        codes = torch.where(running & answer.refused, BUDGET, codes)
-        self.codes = torch.where(done, FINISHED, codes).to(torch.int8)
+        self.codes = torch.where(running & answer.refused, BUDGET, codes).to(torch.int8)
         self.steps += 1
         self.filled += sum(len(lane.index) for lane in lanes)
 
@@ -180,15 +189,25 @@ class Batch:
 
         return value
 
-    def states(self, slots: Sequence[int]) -> dict[int, Any]:
-        """Copies of rows' states, by slot, to be placed again later: one gather per lane."""
-        found: dict[int, Any] = {}
+    def _blindfold(self, lanes: list[Lane]) -> Tensor:
+        """(B,) bool: rows whose program asks for no gradient, and so can not miss it."""
+        free = torch.zeros_like(self.over)
+        for lane in lanes:
+            if lane.program.asks is not Asks.GRADIENTS:
+                free = free | lane.mask
+        return free
+
+    def park(self, slots: Sequence[int]) -> dict[int, Parked]:
+        """What is needed to verify the claims in these slots, and to go on if they are refused: a gather per lane."""
+        assert self.claimed is not None
+        found: dict[int, Parked] = {}
         for attack, lane in self.lanes.items():
             own = [slot for slot in slots if self.lane_of[slot] == attack]
             index = torch.tensor(own, dtype=torch.int64, device=self.device)
-            gathered = map_tensors(partial(_rows_at, index), lane.state)
+            gathered, claims = map_tensors(partial(_rows_at, index), lane.whole), self.claimed.index_select(0, index)
+            over = self.over[index].tolist()
             for row, slot in enumerate(own):
-                found[slot] = map_tensors(partial(_row_of, row), gathered)
+                found[slot] = Parked(claims[row], map_tensors(partial(_row_of, row), gathered), over[row])
         return found
 
     def bests(self, slots: Sequence[int]) -> dict[int, tuple[Tensor, Tensor]]:

@@ -43,7 +43,7 @@ class ClaimQueue:
             torch.stack([example.clean_outputs for example in examples]).to(device),
         )
         verdicts = self.verifier.verify(
-            torch.cat([flight.state.query for flight in flights]),
+            torch.stack([flight.parked.claim for flight in flights if flight.parked is not None]),
             torch.stack([example.inputs for example in examples]).to(device),
             aim,
             torch.tensor([flight.job.eps for flight in flights], device=device),

@@ -50,15 +50,14 @@ class Dispatch:
 
     def finish(self, flight: Flight, end: End, why: str | None, point: Point | None) -> None:
         """End a job, and go on with its example."""
-        flight.stage, flight.state = Stage.DONE, None
+        flight.stage, flight.parked = Stage.DONE, None
         flight.finish = Finish(flight.job, end, why, flight.spent, point, len(flight.refusals))
         if end is End.BROKEN:
             self._call_off(flight.example, flight.example.flights.index(flight) + 1)
         self._proceed(flight.example)
 
-    def resume(self, flight: Flight, why: str) -> None:
+    def resume(self, flight: Flight) -> None:
         """Send a job whose claim was refused back to its search, before all others."""
-        flight.refusals.append(why)
         flight.stage = Stage.READY
         self.ready.insert(0, flight)
 
@@ -68,8 +67,9 @@ class Dispatch:
         while progress and len(self.ready) < free:
             progress = False
             for example in self._examples.values():
-                # A later job that is over already may be the winner: nothing behind it will ever count.
-                if len(self.ready) >= free or any(flight.finish is not None for flight in example.flights[1:]):
+                # Behind a claim, or a later job that is over already, nothing is likely to count.
+                settled = any(flight.stage in (Stage.CLAIMED, Stage.DONE) for flight in example.flights)
+                if len(self.ready) >= free or settled:
                     continue
                 job = self.plan.next(example, example.finished, ahead=len(example.flights))
                 if job is not None:

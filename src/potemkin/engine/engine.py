@@ -63,7 +63,7 @@ class Engine:
         self.oracle, self.threat, self.attacks = oracle, threat, tuple(attacks)
         self.seed, self.settings = seed, settings
         self.attack_keys = [text_key(show(attack)) for attack in self.attacks]
-        self.batch = Batch(oracle, threat.set, threat.goal, settings.rows, settings.retire_cycles)
+        self.batch = Batch(oracle, threat.set, threat.goal, settings.rows, settings.retire_cycles, self._climbs())
         self.claims = ClaimQueue(Verifier(oracle, threat, settings.verify_rows))
         self.dispatch = Dispatch(Cascade(self.attacks, threat.set.eps), self._recall)
         self.seated: dict[int, Flight] = {}
@@ -101,30 +101,21 @@ class Engine:
         free = self.batch.free()
         if self._may_speculate and dry and not self.dispatch.ready and len(free) >= 8:
             self.dispatch.run_ahead(len(free))
-        asks = next(iter(self.batch.lanes.values())).program.asks if self.batch.lanes else None
         groups: dict[int, list[Flight]] = {}
-        waiting: list[Flight] = []
-        for flight in self.dispatch.ready:
-            wants = self._program(flight.job.attack).asks
-            asks = asks or wants
-            # Programs that need no gradient wait for a batch of their own: they must not pay for backwards.
-            if free and (wants is Asks.GRADIENTS) == (asks is Asks.GRADIENTS):
-                groups.setdefault(flight.job.attack, []).append(flight)
-                free.pop()
-            else:
-                waiting.append(flight)
-        self.dispatch.ready = waiting
+        for flight in self.dispatch.ready[: len(free)]:
+            groups.setdefault(flight.job.attack, []).append(flight)
+        self.dispatch.ready = self.dispatch.ready[len(free) :]
         for attack, flights in groups.items():
             self._seat(attack, flights)
 
     def _seat(self, attack: int, flights: list[Flight]) -> None:
         slots = self.batch.free()[: len(flights)]
-        states = [flight.state for flight in flights]
-        self.batch.place(attack, self._program(attack), slots, self._seats(attack, flights), states)
+        parked = [flight.parked for flight in flights]
+        self.batch.place(attack, self._program(attack), slots, self._seats(attack, flights), parked)
         for slot, flight in zip(slots, flights, strict=True):
             used = flight.example.spent.queries + flight.spent.queries
             self.batch.charge(slot, used)
-            flight.stage, flight.state = Stage.RUNNING, None
+            flight.stage, flight.parked = Stage.RUNNING, None
             self.seated[slot] = flight
 
     def _seats(self, attack: int, flights: list[Flight]) -> Seats:
@@ -148,6 +139,11 @@ class Engine:
             keys=row_keys(self.seed, keys, self.attack_keys[attack], targets, restarts).to(device),
         )
 
+    def _climbs(self) -> bool:
+        """Whether any attack of this run asks for gradients."""
+        norm, targeted = self.threat.set.norm_name, self.threat.goal.targeted
+        return any(attack.program(2, norm, targeted).asks is Asks.GRADIENTS for attack in self.attacks)
+
     def _program(self, attack: int) -> Program:
         if attack not in self._programs:
             classes = self.oracle.classifier.classes or 2
@@ -163,14 +159,15 @@ class Engine:
             return
         index = torch.tensor(over, dtype=torch.int64, device=self.batch.device)
         seen = zip(self.batch.steered[index].tolist(), self.batch.moved[index].tolist(), strict=True)
-        states = self.batch.states([slot for slot in over if codes[slot] == CLAIMS])
+        claims = [slot for slot in over if codes[slot] == CLAIMS]
+        parked = self.batch.park(claims) if claims else {}
         bests = self.batch.bests([slot for slot in over if codes[slot] != CLAIMS])
         for slot, spent, (steered, moved) in zip(over, self._spent(over), seen, strict=True):
             flight = self.seated.pop(slot)
             flight.spent += spent
             flight.steered, flight.moved = flight.steered or steered, flight.moved or moved
             if codes[slot] == CLAIMS:
-                flight.stage, flight.state = Stage.CLAIMED, states[slot]
+                flight.stage, flight.parked = Stage.CLAIMED, parked[slot]
                 self.claims.add(flight)
             else:
                 self.dispatch.finish(flight, *self._ending(flight, codes[slot]), Point(*bests[slot], float("nan")))
@@ -197,11 +194,19 @@ class Engine:
         for flight, verdict in self.claims.settle(self.batch.device):
             if flight.stage is not Stage.CLAIMED:
                 continue  # cancelled while it waited
+            parked = flight.parked
+            assert parked is not None
             if verdict.valid:
-                point = Point(flight.state.query[0].to("cpu", torch.float32), verdict.outputs.cpu(), verdict.distance)
+                point = Point(parked.claim.to("cpu", torch.float32), verdict.outputs.cpu(), verdict.distance)
                 self.dispatch.finish(flight, End.BROKEN, None, point)
+                continue
+            flight.refusals.append(verdict.why or "was refused")
+            if parked.over:
+                best, outputs = parked.state.program.best[0], parked.state.program.best_outputs[0]
+                point = Point(best.to("cpu", torch.float32), outputs.cpu(), float("nan"))
+                self.dispatch.finish(flight, *self._ending(flight, FINISHED), point)
             else:
-                self.dispatch.resume(flight, verdict.why or "was refused")
+                self.dispatch.resume(flight)
 
     def _recall(self, flight: Flight) -> Spent:
         """Take a running flight out of the batch; return what its row has spent."""

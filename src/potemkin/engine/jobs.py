@@ -5,9 +5,12 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from potemkin.engine.batch import Parked
 
 Outcome = Literal["clean_wrong", "broken", "budget", "held", "invalid", "error"]
 """The partition that every rate is computed from; first match wins, in this order."""
@@ -86,8 +89,8 @@ class Flight:
     job: Job
     stage: Stage = Stage.READY
     spent: Spent = Spent()
-    state: Any = None
-    """The row's state, while it is out of the batch after a claim."""
+    parked: Parked | None = None
+    """The row, while it is out of the batch with a claim."""
     steered: bool = False
     """Whether it ever saw a gradient that was finite and not zero (or needs none)."""
     moved: bool = False
@@ -143,6 +146,8 @@ class Result:
     point: Point | None = None
     """The verified adversarial where broken, else the closest attempt."""
     attacks: dict[int, Tally] = field(default_factory=dict)
+    right: bool = True
+    """Whether it was right before any attack."""
 
 
 def settle(finished: list[Finish]) -> tuple[Outcome, str | None, Finish | None]:

@@ -17,10 +17,18 @@ WINDOW = 8
 
 @dataclass
 class Anchors:
-    """One saved state per row, and the move at which it was saved."""
+    """One saved state per row, and the move at which it was saved (-1: not yet)."""
 
-    leaves: list[Tensor]
+    leaves: tuple[Tensor, ...]
     saved_at: Tensor
+
+
+@dataclass
+class LaneState:
+    """The program's state, and what the watch for circles remembers of each row."""
+
+    program: Any
+    anchors: Anchors | None
 
 
 class Lane:
@@ -28,17 +36,26 @@ class Lane:
 
     def __init__(self, program: Program, rows: Rows, retire_cycles: bool) -> None:
         self.program = program
-        self.state: Any = program.start(rows)
+        self.retire_cycles = retire_cycles
+        self.whole = self.fresh(program.start(rows))
         self.mask = torch.zeros_like(rows.steps, dtype=torch.bool)
         self.index: Tensor = torch.empty(0, dtype=torch.int64, device=rows.steps.device)
-        self.anchors = self._first_anchors() if retire_cycles else None
 
-    def place(self, slots: Tensor, fresh: Any) -> None:
-        """Write the states of new (or returning) rows into their slots."""
-        self.state = map_tensors(lambda full, new: full.index_copy(0, slots, _like(new, full)), self.state, fresh)
-        if self.anchors is not None:
-            # A move that no row has made: the first comparison can not succeed.
-            self.anchors.saved_at = self.anchors.saved_at.index_fill(0, slots, -1)
+    @property
+    def state(self) -> Any:
+        """The program's state over all rows."""
+        return self.whole.program
+
+    def fresh(self, started: Any) -> LaneState:
+        """The lane's state of rows that have just been started: nothing saved yet."""
+        leaves = self.program.recurrence(started) if self.retire_cycles else None
+        if leaves is None:
+            return LaneState(started, None)
+        return LaneState(started, Anchors(tuple(leaves), torch.full_like(started.step, -1)))
+
+    def place(self, slots: Tensor, rows: LaneState) -> None:
+        """Write new (or returning) rows into their slots."""
+        self.whole = map_tensors(lambda full, new: full.index_copy(0, slots, _like(new, full)), self.whole, rows)
 
     def own(self, slots: list[int]) -> None:
         """Say which slots are this lane's."""
@@ -48,21 +65,14 @@ class Lane:
     def advance(self, rows: Rows, reply: Reply, going: Tensor, all_going: bool) -> Tensor:
         """Step the rows that go on, freeze the others; return (B,) bool: rows found to run in a circle."""
         stepped = self.program.step(rows, self.state, reply)
-        if all_going:
-            self.state = stepped
-        else:
-            self.state = map_tensors(lambda new, old: select(going, new, old), stepped, self.state)
-        if self.anchors is None:
+        if not all_going:
+            stepped = map_tensors(lambda new, old: select(going, new, old), stepped, self.state)
+        self.whole = LaneState(stepped, self.whole.anchors)
+        if self.whole.anchors is None:
             return torch.zeros_like(going)
-        return self._circling(self.anchors) & going
+        return self._circling(self.whole.anchors, going) & going
 
-    def _first_anchors(self) -> Anchors | None:
-        leaves = self.program.recurrence(self.state)
-        if leaves is None:
-            return None
-        return Anchors([torch.zeros_like(leaf) for leaf in leaves], torch.full_like(self.state.step, -1))
-
-    def _circling(self, anchors: Anchors) -> Tensor:
+    def _circling(self, anchors: Anchors, going: Tensor) -> Tensor:
         """Compare with the saved state; then save anew in the rows whose window is over.
 
         The window depends on the row's own moves alone, so when a row retires does not depend on the schedule.
@@ -74,11 +84,11 @@ class Lane:
             # Zero exactly where the states are equal; a NaN is equal to nothing. Faster than comparing each coordinate.
             same = same & (flat(leaf - saved).abs().amax(dim=1) == 0)
         window = torch.div(step, 4, rounding_mode="floor").clamp_min(WINDOW)
-        due = (anchors.saved_at < 0) | (step - anchors.saved_at >= window)
-        anchors.leaves = [
+        due = going & ((anchors.saved_at < 0) | (step - anchors.saved_at >= window))
+        kept = tuple(
             torch.where(spread(due, leaf), leaf, saved) for leaf, saved in zip(leaves, anchors.leaves, strict=True)
-        ]
-        anchors.saved_at = torch.where(due, step, anchors.saved_at)
+        )
+        self.whole = LaneState(self.state, Anchors(kept, torch.where(due, step, anchors.saved_at)))
         circling: Tensor = same & ~self.state.finished
         return circling
 

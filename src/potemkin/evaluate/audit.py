@@ -150,7 +150,7 @@ class Run:
         began = time.perf_counter()
         oracle = Oracle(self.classifier, self.threat.access)
         writer = None if out is None else BundleWriter(out, input_shape=self.source.input_shape, overwrite=overwrite)
-        collector = Collector(writer)
+        collector = Collector(writer, self.threat.access.allows("scores"))
         try:
             changed, why = self._attack(oracle, collector, progress, began)
             smells = reflect(self.checkup, collector, declared, changed)

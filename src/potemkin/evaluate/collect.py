@@ -20,10 +20,10 @@ from potemkin.models import oracle as oracles
 class Collector:
     """Takes results in data order, hands them to the bundle, and keeps nothing but sums."""
 
-    def __init__(self, writer: BundleWriter | None) -> None:
-        self.writer = writer
+    def __init__(self, writer: BundleWriter | None, scores: bool = True) -> None:
+        self.writer, self.scores = writer, scores
         self.outcomes: Counter[records.Outcome] = Counter(dict.fromkeys(records.OUTCOMES, 0))
-        self.whys: Counter[str] = Counter()
+        self.whys: Counter[tuple[str, str]] = Counter()
         self.clean_right = 0
         self.useful = Spent()
         self.tried: Counter[int] = Counter()
@@ -46,10 +46,10 @@ class Collector:
     def add(self, result: Result, attacks: Sequence[Attack]) -> None:
         """Count one result and write its line."""
         self.outcomes[result.outcome] += 1
-        self.clean_right += bool(result.attacks) or result.outcome not in ("clean_wrong", "error")
+        self.clean_right += result.right
         self.useful += result.spent
         if result.why is not None:
-            self.whys[result.why] += 1
+            self.whys[(result.outcome, result.why)] += 1
         for number, tally in result.attacks.items():
             self.tried[number] += 1
             self.jobs[number] += tally.jobs
@@ -64,7 +64,7 @@ class Collector:
         point = None if result.point is None else result.point.inputs.numpy()
         broken = result.outcome == "broken"
         writer.add(
-            example_line(result, attacks),
+            example_line(result, attacks, self.scores),
             point if broken else None,
             clean=result.inputs.to(torch.float32).numpy() if writer.wants_picture(result.outcome) else None,
             attempt=point,
@@ -111,10 +111,12 @@ def as_cost(spent: Spent) -> records.Cost:
     return records.Cost(forwards=spent.forwards, backwards=spent.backwards, queries=spent.queries)
 
 
-def example_line(result: Result, attacks: Sequence[Attack]) -> records.ExampleLine:
-    """The line of examples.jsonl for one result."""
+def example_line(result: Result, attacks: Sequence[Attack], scores: bool = True) -> records.ExampleLine:
+    """The line of examples.jsonl for one result; `scores`: whether the search saw scores, not only decisions."""
     job, point = result.broken_by, result.point
     attacked = None if point is None or not bool(torch.isfinite(point.outputs).all()) else point.outputs
+    # Under decision access the search saw ones and zeros; the verifier, whose outputs a broken example has, saw scores.
+    shown = scores or result.outcome == "broken"
     return records.ExampleLine(
         id=result.id,
         position=result.position,
@@ -128,7 +130,9 @@ def example_line(result: Result, attacks: Sequence[Attack]) -> records.ExampleLi
         distance=point.distance if job is not None and point is not None else None,
         attack_prediction=None if attacked is None else int(attacked.argmax()),
         clean_confidence=_confidence(result.clean_outputs, result.label),
-        attack_confidence=None if attacked is None else _confidence(attacked, int(attacked.argmax())),
+        attack_confidence=_confidence(attacked, int(attacked.argmax())) if attacked is not None and shown else None,
+        if attacked is None or not (scores or result.outcome == "broken")
+        else _confidence(attacked, int(attacked.argmax())),
         forwards=result.spent.forwards,
         backwards=result.spent.backwards,
         queries=result.spent.queries,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from potemkin.errors import BundleError
 from potemkin.evaluate.bundle_read import Bundle
-from potemkin.evaluate.record import ExampleLine, Rate
+from potemkin.evaluate.record import ExampleLine, Rate, Record
 from potemkin.evaluate.statistics import mcnemar
 
 
@@ -16,6 +16,8 @@ class Comparison:
     """How two evaluations fare on their common examples; `notes` say what stands in the way of a fair reading.
 
     n = both_held + only_a + only_b + neither. `p` is McNemar's exact two-sided p of only_a against only_b.
+    `differences` names what else differs than the model ("attacks", "threat models", "data"): then neither model was
+    shown to be more robust, whatever p is.
     """
 
     name_a: str
@@ -30,8 +32,15 @@ class Comparison:
     robust_b: Rate
     clean_a: Rate
     clean_b: Rate
+    same_model: bool
+    differences: tuple[str, ...]
     notes: tuple[str, ...]
     sentence: str
+
+    @property
+    def comparable(self) -> bool:
+        """Whether nothing but the model (and the seed) differs."""
+        return not self.differences
 
     def __str__(self) -> str:
         return "\n".join((self.sentence, *(f"note: {note}" for note in self.notes)))
@@ -50,6 +59,8 @@ def compare(a: Bundle, b: Bundle) -> Comparison:
     robust_b = Rate.of(cells[True, True] + only_b, n)
     p = mcnemar(only_a, only_b)
     name_a, name_b = _names(a, b)
+    same = a.record.model.fingerprint == b.record.model.fingerprint
+    differences = tuple(_differences(a, b, common, n))
     return Comparison(
         name_a=name_a,
         name_b=name_b,
@@ -63,8 +74,10 @@ def compare(a: Bundle, b: Bundle) -> Comparison:
         robust_b=robust_b,
         clean_a=Rate.of(sum(_right(left) for left, _ in paired), n),
         clean_b=Rate.of(sum(_right(right) for _, right in paired), n),
+        same_model=same,
+        differences=differences,
         notes=tuple(_notes(a, b, common, n)),
-        sentence=_sentence((name_a, robust_a, only_a), (name_b, robust_b, only_b), n, p),
+        sentence=_sentence((name_a, robust_a, only_a), (name_b, robust_b, only_b), n, p, same, differences),
     )
 
 
@@ -101,29 +114,63 @@ def _names(a: Bundle, b: Bundle) -> tuple[str, str]:
     return names if names[0] != names[1] else (str(a.folder), str(b.folder))
 
 
+def _differences(a: Bundle, b: Bundle, common: int, n: int) -> list[str]:
+    """What forbids to lay the two rates at the models' door."""
+    left, right = a.record, b.record
+    found = []
+    if _recipes(left) != _recipes(right):
+        found.append("attacks")
+    if left.threat.sentence != right.threat.sentence:
+        found.append("threat models")
+    if n < common or left.model.input_shape != right.model.input_shape or _other_inputs(a, b, common):
+        found.append("data")
+    return found
+
+
+def _recipes(record: Record) -> list[str]:
+    """In the order of the alphabet: that of the cascade follows from the costs, and changes no outcome's meaning."""
+    return sorted(attack.recipe for attack in record.attacks)
+
+
+def _other_inputs(a: Bundle, b: Bundle, common: int) -> bool:
+    """Of the same choice of examples, the fingerprints must agree; of others they cannot."""
+    return len(a.lines) == len(b.lines) == common and a.record.data.fingerprint != b.record.data.fingerprint
+
+
 def _notes(a: Bundle, b: Bundle, common: int, n: int) -> list[str]:
     left, right, notes = a.record, b.record, []
+    if left.model.fingerprint == right.model.fingerprint:
+        notes.append("Both runs are of the same model: the fingerprints agree.")
+    if left.model.input_shape != right.model.input_shape:
+        notes.append(f"The inputs' shapes differ: {left.model.input_shape} | {right.model.input_shape}")
     if n < common:
         notes.append(f"{common - n} examples have the same id but another label, and were left out.")
     if len(a.lines) > common or len(b.lines) > common:
         notes.append(f"{len(a.lines)} and {len(b.lines)} examples were evaluated; {common} are common to both.")
-    if left.data.fingerprint != right.data.fingerprint and len(a.lines) == len(b.lines) == common:
+    if _other_inputs(a, b, common):
         notes.append("The data fingerprints differ: the same ids and labels may stand for other inputs.")
     if left.threat.sentence != right.threat.sentence:
         notes.append(f"The threat models differ: {left.threat.sentence} | {right.threat.sentence}")
-    recipes = [[attack.recipe for attack in record.attacks] for record in (left, right)]
-    if recipes[0] != recipes[1]:
-        notes.append(f"The attacks differ: {', '.join(recipes[0])} | {', '.join(recipes[1])}")
+    if _recipes(left) != _recipes(right):
+        notes.append(f"The attacks differ: {', '.join(_recipes(left))} | {', '.join(_recipes(right))}")
     if left.seed != right.seed:
         notes.append(f"The seeds differ: {left.seed} | {right.seed}")
     for bundle in (a, b):
         if not bundle.record.complete:
             notes.append(f"{bundle.folder} is incomplete: {bundle.record.why_incomplete or 'reason not recorded'}")
-        notes += [f"{bundle.folder} has an alarm: {smell.message}" for smell in bundle.record.alarms]
+        grave = [smell for smell in bundle.record.smells if smell.severity != "note"]
+        notes += [f"{bundle.folder}: {smell.severity} {smell.name}: {smell.message}" for smell in grave]
     return notes
 
 
-def _sentence(left: tuple[str, Rate, int], right: tuple[str, Rate, int], n: int, p: float) -> str:
+def _sentence(
+    left: tuple[str, Rate, int],
+    right: tuple[str, Rate, int],
+    n: int,
+    p: float,
+    same_model: bool,
+    differences: tuple[str, ...],
+) -> str:
     (better, rate, won), (other, other_rate, lost) = sorted((left, right), key=lambda side: -side[2])
     shown = "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
     told = (
@@ -131,6 +178,12 @@ def _sentence(left: tuple[str, Rate, int], right: tuple[str, Rate, int], n: int,
         f"and {_short(other_rate)} for {other}"
     )
     pairs = f"{won} held only in {better}, {lost} only in {other}; McNemar {shown}"
+    if differences:
+        reasons = " and ".join(f"the {name} differ" for name in differences)
+        what = "The two runs of one model" if same_model else f"{left[0]} and {right[0]}"
+        return f"{what} are not comparable, because {reasons}: {told} ({pairs})."
+    if p <= 0.05 and same_model:
+        return f"The same model, with the same attacks, came out differently: {told} ({pairs})."
     if p <= 0.05:
         return f"{better} is more robust: {told} ({pairs})."
     return f"No difference shown: {told} ({pairs})."

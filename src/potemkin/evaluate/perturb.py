@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from potemkin.engine.engine import Engine, Settings
 from potemkin.engine.jobs import Outcome, Result
 from potemkin.errors import DataError
 from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows
+from potemkin.evaluate.smells import examine
 from potemkin.models.classifier import Classifier
 from potemkin.models.oracle import Meter, Oracle
 from potemkin.threat.sets.base import PerturbationSet
@@ -86,11 +87,18 @@ def perturb(
     check_rows(rows)
     oracle = Oracle(classifier, threat.access)
     stride = 1 if torch.device(classifier.device).type == "cpu" else 8
-    with classifier.guest():
-        ordered = cheapest_first(attacks, threat, classifier.classes or 10)
-        engine = Engine(oracle, threat, ordered, seed=seed, settings=Settings(rows, stride, min(rows, 32)))
-        results = list(engine.run([batch]))
+    settings = Settings(rows, stride, min(rows, 32))
+    with classifier.guest() as in_train_mode:
+        checkup = examine(oracle, _head(batch, rows), settings, attacks, in_train_mode)
+        # A randomised model's rows never truly come back to where they were.
+        settings = replace(settings, retire_cycles=not checkup.randomised)
+        ordered = cheapest_first(attacks, threat, classifier.classes or 2)
+        results = list(Engine(oracle, threat, ordered, seed=seed, settings=settings).run([batch]))
     return _gather(results)
+
+
+def _head(batch: Batch, count: int) -> Batch:
+    return Batch(batch.ids[:count], batch.positions[:count], batch.inputs[:count], batch.labels[:count])
 
 
 def _batch(x: Tensor, y: Tensor, classifier: Classifier) -> Batch:

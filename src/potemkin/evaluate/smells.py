@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +15,7 @@ from potemkin.core.rows import flat, pad_rows
 from potemkin.data.source import Batch
 from potemkin.engine.engine import Settings
 from potemkin.evaluate.collect import Collector
-from potemkin.evaluate.record import Smell
+from potemkin.evaluate.record import Outcome, Smell
 from potemkin.evaluate.statistics import wilson
 from potemkin.models.oracle import Answer, Meter, Oracle
 from potemkin.threat.goals import Aim
@@ -21,6 +23,8 @@ from potemkin.threat.objectives import CrossEntropy
 
 SUM_TOLERANCE = 1e-5
 """How close to 1 the outputs must sum to look like probabilities."""
+FEW = 20
+"""Below this many examples, an accuracy near chance is no news: the interval of any rate is wide."""
 
 
 @dataclass
@@ -34,9 +38,12 @@ class Checkup:
 def examine(
     oracle: Oracle, batch: Batch, settings: Settings, attacks: Sequence[Attack], in_train_mode: Sequence[str]
 ) -> Checkup:
-    """Ask the model about the first batch twice, once with a gradient, and read what its answers give away.
+    """Ask the model about the first batch twice, in the same way, and read what its answers give away.
 
-    Cost: 2 forwards and, where an attack asks for gradients, 1 backward on one batch, counted under "check".
+    Both asks take a gradient, or neither does: without one, some layers go another way (a transformer's fast path),
+    which rounds otherwise and is no randomness.
+
+    Cost: 2 forwards and, where the adversary sees gradients, 2 backwards on one batch, counted under "check".
     """
     device, box = oracle.classifier.device, oracle.classifier.box
     count = len(batch.ids)
@@ -46,14 +53,14 @@ def examine(
     climb = oracle.access.allows("gradients")
     meter, active = Meter.zeros(settings.rows, device), torch.arange(settings.rows, device=device) < count
 
-    def ask(gradient: bool) -> Answer:
+    def ask() -> Answer:
         def objective(outputs: Tensor) -> Tensor:
             return _safe_cross_entropy(outputs, aim)
 
-        return oracle.ask(inputs, active=active, meter=meter, objective=objective, climb=gradient, purpose="check")
+        return oracle.ask(inputs, active=active, meter=meter, objective=objective, climb=climb, purpose="check")
 
-    answer = ask(climb)
-    outputs, again = answer.outputs[:count], ask(False).outputs[:count]
+    answer = ask()
+    outputs, again = answer.outputs[:count], ask().outputs[:count]
     checkup = Checkup()
     if in_train_mode:
         checkup.smells.append(_train_mode(in_train_mode))
@@ -66,11 +73,18 @@ def examine(
         checkup.smells += [_detached()] if answer.detached else _zero_gradients(answer.gradient[:count])
     if not torch.equal(batch.inputs, box.clip(batch.inputs)):
         checkup.smells.append(_clipped(batch.inputs, box.clip(batch.inputs)))
+    if math.isinf(box.high - box.low) and _looks_normalised(batch.inputs):
+        checkup.smells.append(_normalised(batch.inputs))
     return checkup
 
 
-def reflect(checkup: Checkup, collector: Collector, declared: float | None, changed: str | None) -> list[Smell]:
-    """All smells of an audit: those of the first look, and those that only the results show."""
+def reflect(
+    checkup: Checkup, collector: Collector, declared: float | None, changed: str | None, classes: int
+) -> list[Smell]:
+    """All smells of an audit: those of the first look, and those that only the results show.
+
+    `classes` is how many the model tells apart: guessing is right once in so many times.
+    """
     smells = list(checkup.smells)
     if changed is not None:
         smells.append(
@@ -83,23 +97,34 @@ def reflect(checkup: Checkup, collector: Collector, declared: float | None, chan
         low, high = wilson(right, n)
         if not low <= declared <= high:
             smells.append(_declared(declared, right, n, low, high))
-    for outcome, advice in _UNDECIDED.items():
-        count = collector.outcomes[outcome]  # type: ignore[index]
-        if count:
-            reasons = "; ".join(f"{why} ({times})" for why, times in collector.whys.most_common(2))
-            smells.append(
-                Smell(
-                    name=f"{outcome}_examples",
-                    severity="alarm" if outcome == "error" and count > 0.01 * n else "warning",
-                    message=f"{count} of {n} examples ended as '{outcome}': {reasons}.",
-                    advice=advice,
-                    evidence={"examples": count, "n": n},
-                )
-            )
+    if n >= FEW and wilson(right, n)[0] <= 1 / classes:
+        smells.append(_at_chance(right, n, classes))
+    smells += [_undecided(outcome, collector) for outcome in _UNDECIDED if collector.outcomes[outcome]]
     return smells
 
 
-_UNDECIDED = {
+def _undecided(outcome: Outcome, collector: Collector) -> Smell:
+    """That examples ended without a decision, for which reasons, and what helps against these."""
+    count, n = collector.outcomes[outcome], collector.n
+    whys = Counter({why: times for (ended, why), times in collector.whys.items() if ended == outcome})
+    reasons = "; ".join(f"{why} ({times})" for why, times in whys.most_common(2))
+    if len(whys) > 2:
+        reasons += f"; and {len(whys) - 2} more kinds of reason"
+    advice = [_UNDECIDED[outcome]]
+    if outcome == "error" and (on_target := sum(whys[why] for why in whys if _ON_TARGET in why)):
+        leave = "An example whose true class is the target cannot be steered there: leave such examples out."
+        advice = [leave] if on_target == count else [leave, *advice]
+    return Smell(
+        name=f"{outcome}_examples",
+        severity="alarm" if outcome == "error" and count > 0.01 * n else "warning",
+        message=f"{count} of {n} examples ended as '{outcome}': {reasons or 'no reason was given'}.",
+        advice=" ".join(advice),
+        evidence={"examples": count, "n": n},
+    )
+
+
+_ON_TARGET = "the true class is the target itself"
+_UNDECIDED: dict[Outcome, str] = {
     "error": (
         "They count neither as held nor as broken. Zero gradients: use Margin() or DLR(), or an attack that needs none."
     ),
@@ -109,17 +134,29 @@ _UNDECIDED = {
 
 
 def _train_mode(names: Sequence[str]) -> Smell:
+    """Only forgotten where it is the whole model; where it is a part, somebody may have meant it."""
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    if any(name.startswith(_ROOT) for name in names):
+        return Smell(
+            name="train_mode",
+            severity="note",
+            message="The model came in train mode; it was evaluated in eval mode, and put back.",
+            advice="Call .eval() where you make it, and this note is gone.",
+            evidence={"modules": len(names)},
+        )
     return Smell(
         name="train_mode",
         severity="warning",
-        message=f"The model came in train mode ({shown}); it was evaluated in eval mode and put back.",
+        message=f"Parts of the model came in train mode ({shown}); all was evaluated in eval mode, and put back.",
         advice=(
-            "Call model.eval() yourself if that is what you mean; in train mode dropout is random and BatchNorm looks "
-            "across rows."
+            "Call .eval() on the whole model where you make it. If these parts are meant to stay in train mode (random "
+            "dropout, BatchNorm across rows), then this is not the model that you use."
         ),
         evidence={"modules": len(names)},
     )
+
+
+_ROOT = "the model itself"  # how models.guest names it
 
 
 def _randomised(first: Tensor, second: Tensor) -> Smell:
@@ -184,6 +221,44 @@ def _clipped(inputs: Tensor, clipped: Tensor) -> Smell:
         message="Some inputs lie a rounding outside the box; they were clipped into it.",
         advice="Nothing to do, unless the box is not the one that you meant.",
         evidence={"largest_overshoot": float((inputs - clipped).abs().max())},
+    )
+
+
+def _looks_normalised(inputs: Tensor) -> bool:
+    if inputs.dim() != 4 or inputs.shape[1] not in (1, 3):
+        return False
+    values = inputs.double()
+    mean, std = float(values.mean()), float(values.std(correction=0))
+    return float(values.min()) < 0 and abs(mean) < 0.8 and 0.3 < std < 2.5
+
+
+def _normalised(inputs: Tensor) -> Smell:
+    return Smell(
+        name="normalised_inputs",
+        severity="note",
+        message="The box is unbounded and the pictures look normalised: eps is in units of normalised pixels.",
+        advice=(
+            "To measure eps in pixels, give pixels in [0, 1] and put mean and std into the model (--mean and --std; in "
+            "Python Classifier(net, preprocessing=pk.Preprocessing(mean=..., std=...)))."
+        ),
+        evidence={"mean": float(inputs.double().mean()), "std": float(inputs.double().std(correction=0))},
+    )
+
+
+def _at_chance(right: int, n: int, classes: int) -> Smell:
+    low, high = wilson(right, n)
+    return Smell(
+        name="accuracy_at_chance",
+        severity="alarm",
+        message=(
+            f"Clean accuracy is {100 * right / n:.1f} % [{100 * low:.1f}, {100 * high:.1f}] (n = {n}): guessing among "
+            f"{classes} classes is right in {100 / classes:.3g} %."
+        ),
+        advice=(
+            "Wrong preprocessing (mean, std, channel order), labels shifted by one, or weights that were not loaded: "
+            "mend that before you read the robust accuracy."
+        ),
+        evidence={"right": right, "n": n, "classes": classes},
     )
 
 

@@ -35,20 +35,31 @@ class Verification:
     refused: dict[int | str, str] = field(default_factory=dict)
     """Example id -> why its adversarial does not count."""
     notes: list[str] = field(default_factory=list)
-    """What differs from the recorded run: another model, other data."""
+    """What differs from the recorded run: another model, another box."""
+    warnings: list[str] = field(default_factory=list)
+    """What the record itself warns of: that its adversarials are confirmed does not mend it."""
 
     @property
     def passed(self) -> bool:
         """Whether every claim was confirmed on the recorded model and data."""
         return not self.refused and not self.notes
 
+    def reasons(self) -> list[str]:
+        """One line per reason of refusal, the most frequent first, with its count and up to three examples."""
+        names: dict[str, list[str]] = {}
+        for name, why in self.refused.items():
+            names.setdefault(why, []).append(str(name))
+        told = []
+        for why, ids in sorted(names.items(), key=lambda item: -len(item[1])):
+            examples = f"example{'s' if len(ids) > 1 else ''} {', '.join(ids[:3])}{', …' if len(ids) > 3 else ''}"
+            told.append(f"{len(ids)} refused: {why} ({examples})")
+        return told
+
     def __str__(self) -> str:
         lines = [f"{self.confirmed} of {self.claimed} claimed adversarials confirmed: in the set, in the box, goal met"]
         lines += [f"note: {note}" for note in self.notes]
-        lines += [f"refused: example {name}: {why}" for name, why in list(self.refused.items())[:20]]
-        if len(self.refused) > 20:
-            lines.append(f"and {len(self.refused) - 20} more")
-        return "\n".join(lines)
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines + self.reasons())
 
 
 def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, data: object) -> Verification:
@@ -77,8 +88,9 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
     record = bundle.record
     threat, box = _recorded(bundle)
     found = Verification(claimed=record.outcomes["broken"], confirmed=0)
+    found.warnings += [f"the record carries an alarm, {smell.name}: {smell.message}" for smell in record.alarms]
     if classifier.fingerprint() != record.model.fingerprint:
-        found.notes.append("the model is not the one that was audited: its fingerprint differs")
+        found.notes.append(_other_model(classifier, record.model.preprocessing))
     if box != classifier.box:
         found.notes.append(f"the model's box is {classifier.box!r}, the record's {box!r}")
     broken = [line for line in bundle.lines if line.outcome == "broken"]
@@ -102,6 +114,15 @@ def _recorded(bundle: Bundle) -> tuple[ThreatModel, Box]:
             f"The record in {bundle.folder} says what cannot be: {error} Take an untouched copy, or audit again."
         ) from error
     return threat, box
+
+
+def _other_model(classifier: Classifier, recorded: str | None) -> str:
+    """That the fingerprint differs, and by what, where the preprocessing tells."""
+    given = None if classifier.preprocessing is None else repr(classifier.preprocessing)
+    told = "the model is not the one that was audited: its fingerprint differs"
+    if given == recorded:
+        return told
+    return f"{told}; the record has the preprocessing {recorded or 'none'}, this model {given or 'none'}"
 
 
 def _open(side: float | None, otherwise: str) -> float:

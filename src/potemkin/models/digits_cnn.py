@@ -10,6 +10,7 @@ elsewhere sums may round differently). Nothing here is hardened: it is a façade
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -46,7 +47,14 @@ class DigitsCNN(nn.Module):
 
 
 def train_digits_cnn(
-    inputs: Tensor, labels: Tensor, *, seed: int = 0, epochs: int = 40, rows: int = 64, step_size: float = 4e-3
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    seed: int = 0,
+    epochs: int = 40,
+    rows: int = 64,
+    step_size: float = 4e-3,
+    after_epoch: Callable[[int, float], None] | None = None,
 ) -> DigitsCNN:
     """Train a DigitsCNN with AdamW on the cross-entropy of shifted digits, the step size falling to 0 along a cosine.
 
@@ -56,6 +64,7 @@ def train_digits_cnn(
         inputs: (N, 1, 8, 8) float32 in [0, 1]; labels: (N,) int64 in 0..9.
         seed: of the initial weights, the order and the shifts; the global random state is left alone.
         epochs, rows: passes over the data, and examples per step.
+        after_epoch: called with the number of epochs done and the last step's loss.
 
     Returns: the network in eval mode.
     """
@@ -66,13 +75,15 @@ def train_digits_cnn(
     optimizer = torch.optim.AdamW(net.parameters(), lr=step_size, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs))
     net.train()
-    for _ in range(epochs):
+    for epoch in range(epochs):
         for batch in torch.split(torch.randperm(len(inputs), generator=draws), rows):
             loss = F.cross_entropy(net(_shifted(inputs[batch], draws)), labels[batch])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
+        if after_epoch is not None:
+            after_epoch(epoch + 1, float(loss))
     return net.eval()
 
 
@@ -111,7 +122,15 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--out {given.out}: the folder {given.out.parent} does not exist")
     torch.set_num_threads(1)  # how many threads share a sum is part of its rounding
     inputs, labels = embedded_digits()
-    net = train_digits_cnn(inputs[:TRAIN_ROWS], labels[:TRAIN_ROWS], seed=given.seed, epochs=given.epochs)
+    print(f"Training digits-cnn on {TRAIN_ROWS:,} digits, {given.epochs} epochs …", flush=True)
+
+    def tell(epoch: int, loss: float) -> None:
+        if epoch % 10 == 0:
+            print(f"{epoch} of {given.epochs} epochs done, loss {loss:.3f}", flush=True)
+
+    net = train_digits_cnn(
+        inputs[:TRAIN_ROWS], labels[:TRAIN_ROWS], seed=given.seed, epochs=given.epochs, after_epoch=tell
+    )
     held_out = inputs[TRAIN_ROWS:], labels[TRAIN_ROWS:]
     save_file(net.state_dict(), given.out, metadata={"architecture": "potemkin.models.digits_cnn.DigitsCNN"})
     right = round(accuracy(net, *held_out) * len(held_out[1]))

@@ -37,9 +37,43 @@ def commands(record: Record, folder: Path) -> list[Command]:
     name = shlex.quote(str(folder))
     return [
         told,
-        Command(f"potemkin verify {name} --model … --data …", "Checks every adversarial example again."),
+        Command(
+            f"potemkin verify {name} {_bring(told.text if told.text == given else '')}",
+            "Checks every adversarial example again.",
+        ),
         Command(f"potemkin report {name}", "Draws this page again."),
     ]
+
+
+_SWITCHES = ("--no-cycles", "--overwrite", "--no-report", "--eight-bit", "--json", "--debug")
+_BRING = ("--weights", "--box", "--mean", "--std", "--resize", "--crop", "--image-size", "--model", "--data")
+
+
+def _bring(command: str) -> str:
+    """The model, the data and their options as `potemkin verify` takes them; "…" where the command does not tell.
+
+    >>> _bring("potemkin audit net.py:make x.npz --threat 'Linf(0.1)' --mean -0.5,0.5 --overwrite --box=-1,1")
+    '--model net.py:make --data x.npz --mean -0.5,0.5 --box=-1,1'
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a record that was edited by hand
+        words = []
+    named: list[str] = []
+    plain: list[str] = []
+    rest = iter(words[2:] if words[:2] == ["potemkin", "audit"] else ())
+    for word in rest:
+        option, joined, _ = word.partition("=")
+        if not word.startswith("--"):
+            plain.append(word)
+        elif word not in _SWITCHES:
+            value = [] if joined else [next(rest, "…")]
+            named += [word, *value] if option in _BRING else []
+    by_name = {word.partition("=")[0] for word in named}
+    left = [name for name in ("--model", "--data") if name not in by_name]
+    if len(left) != len(plain):
+        return "--model … --data …"
+    return shlex.join([part for pair in zip(left, plain, strict=True) for part in pair] + named)
 
 
 def _equivalent(record: Record) -> Command:

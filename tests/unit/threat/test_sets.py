@@ -386,6 +386,18 @@ def test_a_grid_keeps_the_exact_centre_outside_its_mask() -> None:
     assert torch.equal(region.project(torch.tensor([[0.9, 0.9]])), torch.tensor([[1.0, 1 / 3]]))
 
 
+def test_a_grid_gives_back_a_centre_that_is_a_level_but_for_rounding() -> None:
+    center = torch.nextafter(torch.arange(1, 9).reshape(8, 1) / 255, torch.ones(1)).repeat(1, 2)
+    z = torch.rand(8, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Grid(Linf(0.0)).around(center, UNIT).project(z), center)
+    region = Grid(Masked(Linf(0.1), Features(0))).around(center, UNIT)
+    p = region.project(z)
+    assert torch.equal(p[:, 1], center[:, 1]) and not torch.equal(p[:, 0], center[:, 0])
+    assert bool(region.contains(p).all())
+    p[:, 1] = torch.arange(1, 9) / 255  # the level itself, but outside the mask only the centre's own bits are allowed
+    assert not bool(region.contains(p).any())
+
+
 def test_a_grid_contains_its_points_only() -> None:
     region = Grid(Linf(0.3), levels=5).around(row(0.5), UNIT)
     points = {0.25: True, 0.5: True, 0.75: True, 1.0: False, 0.6: False, 0.5 + 1e-9: False}

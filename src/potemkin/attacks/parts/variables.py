@@ -20,6 +20,9 @@ class Variable(Protocol):
     def restrict(self, gradient: Tensor) -> Tensor:
         """Return the orthogonal projection of a (B, *shape) gradient onto the searched subspace."""
 
+    def begin(self, point: Tensor, x: Tensor) -> Tensor:
+        """Return the start (B, *shape) moved into the searched subspace around `x`."""
+
 
 @register("part")
 @dataclass(frozen=True, repr=False)
@@ -31,6 +34,9 @@ class Identity(Noted):
 
     def restrict(self, gradient: Tensor) -> Tensor:
         return gradient
+
+    def begin(self, point: Tensor, x: Tensor) -> Tensor:
+        return point
 
 
 @register("part")
@@ -59,3 +65,6 @@ class Blocks(Noted):
                 f"multiples of {self.size}; the inputs are {tuple(gradient.shape[1:])}."
             )
         return F.interpolate(F.avg_pool2d(gradient, self.size), scale_factor=float(self.size), mode="nearest")
+
+    def begin(self, point: Tensor, x: Tensor) -> Tensor:
+        return x + self.restrict(point - x)

@@ -26,7 +26,7 @@ class Grid(PerturbationSet):
 
     Shapes: rows (B, ...). Units and range: those of `set`, which must be separable (Linf, or Masked Linf); levels from
     2 to 65,536; the box finite. Cost: no model calls; `project` (exact: the nearest level, coordinate by coordinate)
-    about ten elementwise passes. Not convex. Errors: ConfigError for a set that is not separable or an open box;
+    a few elementwise passes. Not convex. Errors: ConfigError for a set that is not separable or an open box;
     DataError where the centre is off the grid and a coordinate has no level within reach.
 
     >>> from potemkin.threat.sets.linf import Linf

@@ -24,7 +24,7 @@ class L2(Ball):
         P(z) = clip(x + t (z - x), low, high)     with t in (0, 1] such that ||P(z) - x||_2 = eps, t = 1 if inside
 
     Shapes: rows (B, ...) of any rank >= 1. Units and range: eps in input units, finite, >= 0; 0.5 is usual for
-    3 x 32 x 32 images in [0, 1]. Cost: no model calls; `project` about 80 elementwise passes in float64.
+    3 x 32 x 32 images in [0, 1]. Cost: no model calls; `project` some tens of elementwise passes in float64.
     Errors: ConfigError for an eps that is negative, infinite or not a number.
 
     >>> region = L2(1.0).around(torch.tensor([[0.5, 0.0]]), Box(0, 1))
