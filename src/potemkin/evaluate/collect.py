@@ -131,8 +131,6 @@ def example_line(result: Result, attacks: Sequence[Attack], scores: bool = True)
         attack_prediction=None if attacked is None else int(attacked.argmax()),
         clean_confidence=_confidence(result.clean_outputs, result.label),
         attack_confidence=_confidence(attacked, int(attacked.argmax())) if attacked is not None and shown else None,
-        if attacked is None or not (scores or result.outcome == "broken")
-        else _confidence(attacked, int(attacked.argmax())),
         forwards=result.spent.forwards,
         backwards=result.spent.backwards,
         queries=result.spent.queries,
