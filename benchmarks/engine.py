@@ -165,11 +165,11 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "potemkin": pk.__version__},
         "quick": quick,
-        "a_undefended_mnist": undefended("mnist", 512 if quick else 2000),
-        "a_undefended_fashion_mnist": undefended("fashion_mnist", 512 if quick else 2000),
+        "a_undefended_mnist": undefended("mnist", 256 if quick else 1000),
+        "a_undefended_fashion_mnist": undefended("fashion_mnist", 256 if quick else 1000),
         "b_robust_100": robust(256 if quick else 1000, 100),
         "b_robust_1000": robust(128 if quick else 512, 1000),
-        "c_overhead": overhead(512 if quick else 1024, 3 if quick else 5),
+        "c_overhead": overhead(256 if quick else 512, 3 if quick else 5),
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")

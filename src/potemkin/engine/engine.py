@@ -188,7 +188,8 @@ class Engine:
             return End.BLIND, f"{recipe}: no usable signal: all gradients were zero or not finite"
         if not flight.moved:
             return End.BLIND, f"{recipe}: nothing moved: every point that was asked about is the input itself"
-        return End.HELD, None
+        searched = self._program(flight.job.attack).asks is not Asks.DECISIONS
+        return (End.HELD if searched else End.CONTROL), None
 
     def _verify(self) -> None:
         for flight, verdict in self.claims.settle(self.batch.device):

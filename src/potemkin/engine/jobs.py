@@ -45,6 +45,7 @@ class End(enum.Enum):
 
     BROKEN = "a claim was verified"
     HELD = "the search is done, with a usable signal"
+    CONTROL = "a control is done: it moved, but it searched nothing"
     BLIND = "the search is done, but never had a usable signal"
     REFUSED = "the search is done; it made claims and the verifier refused them all"
     NONFINITE = "the model's scores were not finite"
@@ -162,6 +163,9 @@ def settle(finished: list[Finish]) -> tuple[Outcome, str | None, Finish | None]:
         return "held", None, story
     if ends[End.REFUSED]:
         return "invalid", _why(finished, End.REFUSED), story
+    # Noise that failed to fool decides nothing where the searches themselves were blind.
+    if ends[End.CONTROL] and not ends[End.BLIND] and not ends[End.NONFINITE]:
+        return "held", None, story
     end = End.NONFINITE if ends[End.NONFINITE] else End.BLIND
     return "error", _why(finished, end), story
 

@@ -153,7 +153,7 @@ class Run:
         collector = Collector(writer, self.threat.access.allows("scores"))
         try:
             changed, why = self._attack(oracle, collector, progress, began)
-            smells = reflect(self.checkup, collector, declared, changed)
+            smells = reflect(self.checkup, collector, declared, changed, self.classifier.classes or 2)
             seconds = time.perf_counter() - began
             record = self._record(oracle, collector, smells, why, command, seconds)
             return record if writer is None else writer.finish(record)

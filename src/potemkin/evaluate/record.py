@@ -305,9 +305,12 @@ class Record(Plain):
     def _agrees_with_itself(self) -> Self:
         if set(self.outcomes) != set(OUTCOMES):
             raise ValueError(f"outcomes needs exactly the keys {', '.join(OUTCOMES)}; got {', '.join(self.outcomes)}")
-        robust, held = self.rates.robust_accuracy, self.outcomes["held"]
-        if (robust.value, robust.n) != (held / self.n if self.n else None, self.n):
-            raise ValueError(f"robust_accuracy is not held / n = {held} / {self.n}")
+        counted = Rates.of(
+            {str(name): count for name, count in self.outcomes.items()}, self.rates.attack_success_rate.n
+        )
+        for name in Rates.model_fields:
+            if self.rates[name] != counted[name]:
+                raise ValueError(f"{name} is {self.rates[name]}, but the outcomes give {counted[name]}")
         if self.complete and self.n != self.data.examples:
             raise ValueError(f"complete, but {self.n} outcomes for {self.data.examples} examples")
         return self

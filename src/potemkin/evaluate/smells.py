@@ -32,6 +32,7 @@ class Checkup:
     """What a look at the model on the first examples showed, before any attack."""
 
     randomised: bool = False
+    classes: int = 2
     smells: list[Smell] = field(default_factory=list)
 
 
@@ -61,7 +62,7 @@ def examine(
 
     answer = ask()
     outputs, again = answer.outputs[:count], ask().outputs[:count]
-    checkup = Checkup()
+    checkup = Checkup(classes=outputs.shape[1])
     if in_train_mode:
         checkup.smells.append(_train_mode(in_train_mode))
     if not torch.equal(torch.nan_to_num(outputs), torch.nan_to_num(again)):
@@ -69,6 +70,8 @@ def examine(
         checkup.smells.append(_randomised(outputs, again))
     if _sums_to_one(outputs):
         checkup.smells.append(_softmax(outputs))
+    if not any(_wants_gradients(attack) for attack in attacks):
+        checkup.smells.append(_only_controls())
     if answer.gradient is not None and any(_wants_gradients(attack) for attack in attacks):
         checkup.smells += [_detached()] if answer.detached else _zero_gradients(answer.gradient[:count])
     if not torch.equal(batch.inputs, box.clip(batch.inputs)):
@@ -79,12 +82,18 @@ def examine(
 
 
 def reflect(
-    checkup: Checkup, collector: Collector, declared: float | None, changed: str | None, classes: int
+    checkup: Checkup,
+    collector: Collector,
+    declared: float | None,
+    changed: str | None,
+    classes: int | None = None,
 ) -> list[Smell]:
     """All smells of an audit: those of the first look, and those that only the results show.
 
-    `classes` is how many the model tells apart: guessing is right once in so many times.
+    `classes` is how many the model tells apart (None: as many as it answered for at the first look): guessing is right
+    once in so many times.
     """
+    classes = checkup.classes if classes is None else classes
     smells = list(checkup.smells)
     if changed is not None:
         smells.append(
@@ -181,6 +190,15 @@ def _softmax(outputs: Tensor) -> Smell:
             "Return the logits before the softmax: a second softmax flattens gradients and hides adversarial examples."
         ),
         evidence={"largest_output": float(outputs.max())},
+    )
+
+
+def _only_controls() -> Smell:
+    return Smell(
+        name="only_controls",
+        severity="warning",
+        message="Only random-noise controls ran: nothing searched for an adversarial input.",
+        advice="Add an attack, for example pgd() or apgd(): what withstands noise alone is not robust.",
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from potemkin.core.checks import number
 from potemkin.core.notation import parse
 from potemkin.core.random import RowStreams, row_keys
 from potemkin.core.rows import pad_rows
@@ -93,6 +94,8 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
         found.notes.append(_other_model(classifier, record.model.preprocessing))
     if box != classifier.box:
         found.notes.append(f"the model's box is {classifier.box!r}, the record's {box!r}")
+    if record.complete and not _same_data(source, bundle):
+        found.notes.append("the data are not those that were audited: their fingerprint differs")
     broken = [line for line in bundle.lines if line.outcome == "broken"]
     oracle = Oracle(classifier)
     verifier = Verifier(oracle, threat, record.settings.verify_rows)
@@ -102,6 +105,13 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
     return found
 
 
+def _same_data(source: DataSource, bundle: Bundle) -> bool:
+    positions = [line.position for line in bundle.lines]
+    if not positions or max(positions) >= len(source):
+        return True  # the second case has an error of its own, which says more
+    return source.fingerprint(positions) == bundle.record.data.fingerprint
+
+
 def _recorded(bundle: Bundle) -> tuple[ThreatModel, Box]:
     """The threat model and the box that the record names; what no potemkin wrote there is the bundle's fault."""
     record = bundle.record
@@ -109,6 +119,10 @@ def _recorded(bundle: Bundle) -> tuple[ThreatModel, Box]:
         threat = ThreatModel.of(parse(record.threat.notation, kind=("threat", "set")))  # type: ignore[arg-type]
         box = Box.of((_open(record.threat.box[0], "-inf"), _open(record.threat.box[1], "inf")))
         check_rows(record.settings.verify_rows)
+        number("verify_rows", record.settings.verify_rows, high=4096)
+        number("seed", record.seed, low=-(2**63), high=2**63 - 1)
+        if (threat.set.eps, threat.sentence(box)) != (record.threat.eps, record.threat.sentence):
+            raise ConfigError(f"its notation {record.threat.notation} is not its sentence, {record.threat.sentence!r}.")
     except ConfigError as error:
         raise BundleError(
             f"The record in {bundle.folder} says what cannot be: {error} Take an untouched copy, or audit again."

@@ -83,7 +83,7 @@ def train_digits_cnn(
             optimizer.step()
         schedule.step()
         if after_epoch is not None:
-            after_epoch(epoch + 1, float(loss))
+            after_epoch(epoch + 1, float(loss.detach()))
     return net.eval()
 
 

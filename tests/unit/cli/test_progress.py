@@ -46,6 +46,7 @@ def test_lines_come_at_their_pace() -> None:
         shown.update(at(2.0, forwards=3000))
     first, second = text.getvalue().splitlines()
     assert first.startswith("30 of 120 examples done; robust accuracy so far 50.0 % [")
+    assert first.endswith("speed not known yet, time left not known yet")
     assert second.endswith("2,000 forwards/s, about 6 s left")
     text = io.StringIO()
     with Lines(Console(file=text), every=60.0) as shown:
@@ -54,16 +55,30 @@ def test_lines_come_at_their_pace() -> None:
     assert text.getvalue() == ""
 
 
+def test_the_first_line_counts_from_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    clock = iter([0.0, 0.0, 1.0, 9.0])
+    monkeypatch.setattr("potemkin.cli.progress.time.monotonic", lambda: next(clock))
+    with Lines(Console(file=text, width=200)) as shown:
+        shown.update(at(1.0))
+        shown.update(at(9.0, forwards=5000))
+    assert "500 forwards/s, about 27 s left" in text.getvalue()
+
+
 def test_the_bar_is_gone_when_it_is_over() -> None:
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=80, color_system=None, legacy_windows=False, markup=False)
     with Bar(console) as shown:
         shown.update(at(1.0))
         shown._live.refresh()
+        unknown = text.getvalue()
+        shown.update(at(2.0, forwards=3000))
+        shown._live.refresh()
         seen = text.getvalue()
         shown.stopping()
         shown._live.refresh()
-    assert "30 of 120 examples  about 3 s left" in seen
+    assert "30 of 120 examples  time left not known yet" in unknown and "s left" not in unknown
+    assert "30 of 120 examples  about 6 s left" in seen
     assert f"robust accuracy so far {Rate.of(10, 20)}" in seen
     assert "Once more aborts" in text.getvalue()
     assert max(len(line) for line in seen.splitlines()) <= 80 + 20  # escapes aside, nothing wraps

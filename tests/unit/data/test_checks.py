@@ -91,12 +91,12 @@ def test_text_ids_are_named_too():
 @pytest.mark.parametrize(
     ("inputs", "box", "said"),
     [
-        (NORMALISED, UNIT, r"They look normalised.*--mean and --std.*give pixels in \[0, 1\]"),
+        (NORMALISED, UNIT, r"They look normalised.*--mean and --std.*pk\.Preprocessing.*give pixels in \[0, 1\]"),
         ((UNIFORM**6 - 0.1307) / 0.3081, UNIT, "They look normalised"),
         ((UNIFORM * 255).round(), UNIT, "pixels from 0 to 255: divide by 255"),
         ((UNIFORM * 16).round(), UNIT, "pixels from 0 to 16: divide by 16"),
         (UNIFORM * 2 - 1, UNIT, r"scaled to \[-1, 1\]: give .inputs \+ 1. / 2"),
-        (UNIFORM * 1.5, UNIT, r"Scale the inputs into \[0, 1\], or declare the box"),
+        (UNIFORM * 1.5, UNIT, r"Scale the inputs into \[0, 1\], or declare the box.*--box LOW,HIGH"),
         (UNIFORM * 1000, UNIT, r"Scale the inputs into \[0, 1\]"),
         (UNIFORM * 2 - 1, (0, 255), r"normalised.*pixels in \[0, 255\]"),
     ],
@@ -104,6 +104,21 @@ def test_text_ids_are_named_too():
 def test_the_advice_fits_what_was_found(inputs, box, said):
     with pytest.raises(DataError, match=said):
         check_source(source(inputs.astype(np.float32)), box=box)
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        (NORMALISED, r"Standardised features\?.*--box=-4,4 or --box=-inf,inf \(in Python: .*box=\(-4, 4\)"),
+        (NORMALISED * (1 + 2 * (NORMALISED > 2.5)), r"--box=-\d,\d or"),
+        ((UNIFORM * 255).round(), r"Scale the features into \[0, 1\].*--box LOW,HIGH"),
+    ],
+)
+def test_features_are_not_taken_for_pixels(features, said):
+    rows = features.reshape(len(features), -1).astype(np.float32)
+    with pytest.raises(DataError, match=said) as caught:
+        check_source(source(rows), box=UNIT)
+    assert "pixel" not in str(caught.value) and "normalised" not in str(caught.value)
 
 
 def test_the_numbers_in_the_message_are_those_of_the_inputs():

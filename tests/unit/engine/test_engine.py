@@ -195,10 +195,18 @@ def test_noise_needs_no_gradient_to_hold() -> None:
     assert done.results[0].spent == Spent(forwards=3, backwards=0, queries=2)
 
 
-def test_a_later_attack_with_a_signal_makes_it_held() -> None:
+def test_noise_decides_nothing_where_the_search_was_blind() -> None:
     x = torch.tensor([[0.3, 0.5, 0.5]])
     done = run(Zoo(), (x, torch.zeros(1, dtype=torch.int64)), LINF, [pk.fgsm(), pk.noise()])
-    assert done.outcomes == ["held"]
+    assert done.outcomes == ["error"]
+
+
+def test_a_later_attack_with_a_signal_makes_it_held() -> None:
+    """Logits so large that the cross-entropy has no gradient left; the margin has."""
+    steep, blind, sees = Ramp(slope=1e6), pk.fgsm(), pk.pgd(steps=3, objective=pk.Margin())
+    assert run(steep, ramp_rows(0.3), LINF, blind).outcomes == ["error"]
+    assert run(steep, ramp_rows(0.3), LINF, [blind, sees]).outcomes == ["held"]
+    assert run(steep, ramp_rows(0.3), LINF, [sees, blind]).outcomes == ["held"]
 
 
 # ---- budget ---------------------------------------------------------------------------------------------------------
@@ -218,6 +226,17 @@ def test_the_query_budget_ends_a_search_and_is_never_exceeded() -> None:
         assert held.spent.forwards == held.spent.queries + 1
         # The job that met the end of the budget is the last that was begun.
         assert sum(tally.jobs for tally in held.attacks.values()) == (1 if queries < 2 else 2)
+
+
+def test_the_query_budget_outlives_refused_claims() -> None:
+    """Every claim of this row is refused, and every query counts, before and after."""
+    data = ramp_rows(104.95 / 255)
+    attack = pk.bim(steps=40, step_size=2 / 255)
+    for queries in (14, 16, 20, 40):
+        threat = pk.ThreatModel(LINF, access=pk.Access(queries=queries), eight_bit=True)
+        [result] = run(Ramp(EDGE), data, threat, attack, retire_cycles=False).results
+        assert (result.outcome, result.spent.queries) == ("budget", queries)
+        assert result.spent.forwards == queries + 1
 
 
 def test_what_the_access_does_not_allow_is_not_asked() -> None:
@@ -328,6 +347,25 @@ def test_nor_on_how_the_data_are_cut_into_batches(hills: nn.Module, rows: tuple[
 def test_another_seed_is_another_search(hills: nn.Module, rows: tuple[Tensor, Tensor], plain: Done) -> None:
     """So that the tests above cannot pass because nothing is random."""
     assert run(hills, rows, pk.Linf(0.06), ATTACKS, seed=1).story != plain.story
+
+
+def test_an_attack_finds_the_same_whichever_other_attacks_are_in_the_plan(
+    hills: nn.Module, rows: tuple[Tensor, Tensor]
+) -> None:
+    """Draws belong to the attack, not to its number: what comes before it only takes examples away."""
+    attack = pk.pgd(steps=4, relative_step_size=0.3)
+    alone = {result.id: result for result in run(hills, rows, pk.Linf(0.06), attack).results}
+    after = run(hills, rows, pk.Linf(0.06), [pk.noise(kind="uniform"), attack]).results
+    left = [result for result in after if 1 in result.attacks]
+    assert len({result.outcome for result in left}) == 2
+    for result in left:
+        once = alone[result.id]
+        assert result.attacks[1].spent == once.attacks[0].spent
+        assert result.outcome == once.outcome
+        if result.outcome == "broken":
+            assert result.point is not None
+            assert once.point is not None
+            assert torch.equal(result.point.inputs, once.point.inputs)
 
 
 @pytest.mark.parametrize("rows_of_batch", [8, 16, 64])

@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import binomtest
 
 from bundles import line_of, record_of
+from potemkin.cli.compare import as_data
 from potemkin.errors import BundleError
 from potemkin.evaluate.bundle import Bundle
 from potemkin.evaluate.compare import compare
@@ -32,7 +33,11 @@ def bundle(name: str, outcomes: Iterable[str], *, first_id: int = 0, labels: Any
     ]
     record = record_of(lines, (1, 8, 8), **other)
     return Bundle(
-        Path(name), record.model_copy(update={"model": record.model.model_copy(update={"name": name})}), lines
+        Path(name),
+        record.model_copy(
+            update={"model": record.model.model_copy(update={"name": name, "fingerprint": f"sha256:{name}"})}
+        ),
+        lines,
     )
 
 
@@ -89,7 +94,11 @@ def test_everything_that_makes_it_unfair_is_told() -> None:
         "b",
         outcomes("hb"),
         seed=7,
-        smells=[alarm],
+        smells=[
+            alarm,
+            Smell(name="train", severity="warning", message="Dropout.", advice="x"),
+            Smell(name="few", severity="note", message="Small.", advice="x"),
+        ],
         complete=False,
         why_incomplete="stopped",
         attacks=r.attacks[:1],
@@ -99,9 +108,48 @@ def test_everything_that_makes_it_unfair_is_told() -> None:
     notes = "\n".join(compare(a, b).notes)
     for told in ("fingerprints differ", "another threat", "attacks differ", "seeds differ", "incomplete: stopped"):
         assert told in notes
-    assert "alarm: Probabilities." in notes
-    assert compare(a, a).notes == ()
+    assert "b: alarm softmax: Probabilities." in notes
+    assert "b: warning train: Dropout." in notes and "Small." not in notes
+    assert compare(a, a).notes == ("Both runs are of the same model: the fingerprints agree.",)
     assert "note: " in str(compare(a, b))
+
+
+def changed(made: Bundle, **other: Any) -> Bundle:
+    return Bundle(made.folder, made.record.model_copy(update=other), made.lines)
+
+
+@pytest.mark.parametrize("reason", ["attacks", "threat models", "data", "data (shape)", "data (labels)"])
+def test_what_else_differs_forbids_a_verdict(reason: str) -> None:
+    """The counts are those of a clear difference; it may be the attack's, the threat model's or the data's."""
+    a, b = bundle("stone", outcomes("h" * 25)), bundle("facade", outcomes("b" * 20 + "h" * 5))
+    r = a.record
+    assert compare(a, b).comparable and compare(a, b).sentence.startswith("stone is more robust")
+    other = {
+        "attacks": lambda: changed(a, attacks=r.attacks[:1]),
+        "threat models": lambda: changed(a, threat=r.threat.model_copy(update={"sentence": "less"})),
+        "data": lambda: changed(a, data=r.data.model_copy(update={"fingerprint": "sha256:x"})),
+        "data (shape)": lambda: changed(a, model=r.model.model_copy(update={"input_shape": [64]})),
+        "data (labels)": lambda: bundle("stone", outcomes("h" * 25), labels=[1] * 24 + [2]),
+    }[reason]()
+    for found in (compare(other, b), compare(b, other)):
+        named = reason.partition(" (")[0]
+        assert found.differences == (named,) and not found.comparable and found.p < 0.05
+        assert f"are not comparable, because the {named} differ: " in found.sentence
+        assert "more robust" not in found.sentence and "held only in stone" in found.sentence
+        assert as_data(found)["comparable"] is False and list(as_data(found)["differences"]) == [named]  # type: ignore[call-overload]
+
+
+def test_the_order_of_a_cascade_is_no_difference() -> None:
+    a, b = bundle("a", outcomes("hb")), bundle("b", outcomes("hb"))
+    assert compare(a, changed(b, attacks=b.record.attacks[::-1])).comparable
+
+
+def test_a_model_is_not_more_robust_than_itself() -> None:
+    a, b = bundle("m", outcomes("h" * 25)), bundle("m", outcomes("b" * 20 + "h" * 5))
+    found = compare(a, Bundle(Path("runs/b"), b.record, b.lines))
+    assert found.same_model and found.sentence.startswith("The same model, with the same attacks, came out differently")
+    weak = Bundle(Path("runs/b"), changed(b, attacks=b.record.attacks[:1]).record, b.lines)
+    assert compare(a, weak).sentence.startswith("The two runs of one model are not comparable, because the attacks")
 
 
 def test_the_folders_tell_apart_what_the_names_do_not() -> None:

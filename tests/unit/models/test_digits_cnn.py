@@ -58,10 +58,12 @@ def test_training_depends_on_the_seed_alone_and_leaves_the_random_state() -> Non
 def test_the_command_trains_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     try:
-        main(["--out", str(tmp_path / "w.safetensors"), "--epochs", "3", "--seed", "3"])
+        main(["--out", str(tmp_path / "w.safetensors"), "--epochs", "11", "--seed", "3"])
     finally:
         torch.set_num_threads(threads)
-    said = capsys.readouterr().out
+    first, then, said = capsys.readouterr().out.splitlines()
+    assert first == "Training digits-cnn on 1,297 digits, 11 epochs …"
+    assert then.startswith("10 of 11 epochs done, loss ")
     right = int(said.split(" of 500 digits held out are right")[0])
     assert right > 350
     inputs, labels = embedded_digits()
