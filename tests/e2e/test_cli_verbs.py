@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -49,14 +50,15 @@ def test_verify_confirms_every_claim(cli: Cli, here: Path) -> None:
     assert answer.out.startswith(f"{broken} of {broken} claimed adversarials confirmed")
     told = cli("verify", "runs/a", *BRING, "--json")
     assert told.code == 0
-    assert told.json == {"passed": True, "claimed": broken, "confirmed": broken, "refused": [], "notes": []}
+    nothing: dict[str, object] = {"refused": [], "notes": [], "warnings": []}
+    assert told.json == {"passed": True, "claimed": broken, "confirmed": broken} | nothing
 
 
 @pytest.mark.parametrize("data", ["moved.npz", "relabelled.npz"])
 def test_verify_refuses_claims_about_other_data(cli: Cli, here: Path, data: str) -> None:
     answer = cli("verify", "runs/a", "--model", "models.py:good", "--data", data)
     assert answer.code == 1
-    assert "refused: example " in answer.out
+    assert re.search(r"\n7 refused: .* \(examples \d+, \d+, \d+, …\)\n", answer.out)
 
 
 def test_verify_tells_another_model(cli: Cli, here: Path) -> None:
@@ -70,7 +72,8 @@ def test_verify_catches_a_forged_adversarial(cli: Cli, here: Path) -> None:
     """One number in one stored tensor, moved out of the set."""
     path = here / "runs" / "a" / "adversarials.safetensors"
     stored = bytearray(path.read_bytes())
-    start = 8 + int.from_bytes(stored[:8], "little")
+    length = int.from_bytes(stored[:8], "little")
+    start = 8 + length + json.loads(stored[8 : 8 + length])["inputs"]["data_offsets"][0]
     value = np.frombuffer(bytes(stored[start : start + 4]), "<f4")[0]
     stored[start : start + 4] = np.float32(value - 0.25 if value > 0.5 else value + 0.25).tobytes()
     path.write_bytes(bytes(stored))

@@ -32,7 +32,6 @@ class Checkup:
     """What a look at the model on the first examples showed, before any attack."""
 
     randomised: bool = False
-    classes: int = 2
     smells: list[Smell] = field(default_factory=list)
 
 
@@ -62,7 +61,7 @@ def examine(
 
     answer = ask()
     outputs, again = answer.outputs[:count], ask().outputs[:count]
-    checkup = Checkup(classes=outputs.shape[1])
+    checkup = Checkup()
     if in_train_mode:
         checkup.smells.append(_train_mode(in_train_mode))
     if not torch.equal(torch.nan_to_num(outputs), torch.nan_to_num(again)):
@@ -86,14 +85,12 @@ def reflect(
     collector: Collector,
     declared: float | None,
     changed: str | None,
-    classes: int | None = None,
+    classes: int,
 ) -> list[Smell]:
     """All smells of an audit: those of the first look, and those that only the results show.
 
-    `classes` is how many the model tells apart (None: as many as it answered for at the first look): guessing is right
-    once in so many times.
+    `classes` is how many the model tells apart: guessing is right once in so many times.
     """
-    classes = checkup.classes if classes is None else classes
     smells = list(checkup.smells)
     if changed is not None:
         smells.append(

@@ -107,8 +107,9 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
 
 def _same_data(source: DataSource, bundle: Bundle) -> bool:
     positions = [line.position for line in bundle.lines]
-    if not positions or max(positions) >= len(source):
-        return True  # the second case has an error of its own, which says more
+    fits = tuple(source.input_shape) == tuple(bundle.record.model.input_shape)
+    if not positions or not fits or max(positions) >= len(source):
+        return True  # data that do not fit have an error of their own, which says more
     return source.fingerprint(positions) == bundle.record.data.fingerprint
 
 

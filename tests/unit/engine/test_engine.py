@@ -449,3 +449,72 @@ def test_a_look_ahead_that_falls_at_its_very_last_query_is_not_retired_before_it
     on, off = (run(Ramp(0.54), data, LINF, attack, retire_cycles=cycles) for cycles in (True, False))
     assert off.outcomes == ["broken"]
     assert on.story == off.story
+
+
+# ---- what a breaker's mutants showed to be missing ------------------------------------------------------------------
+
+
+def test_a_targeted_goal_is_verified_at_its_target() -> None:
+    """Three classes on a line: the target is reached only by passing through another class."""
+
+    class Line(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 20 * torch.stack((0.4 - x[:, 0], torch.zeros(len(x)), x[:, 0] - 0.5), dim=1)
+
+    goal = pk.ThreatModel(pk.Linf(0.2), goal=pk.Targeted(2))
+    done = run(Line(), ramp_rows(0.35), goal, pk.pgd(steps=20, start=pk.parse("Center()")))
+    [result] = done.results
+    assert result.outcome == "broken"
+    assert result.point is not None
+    assert int(result.point.outputs.argmax()) == 2
+    near = run(Line(), ramp_rows(0.35), pk.ThreatModel(pk.Linf(0.1), goal=pk.Targeted(2)), pk.pgd(steps=20))
+    assert near.outcomes == ["held"]  # the class between is reached, the target is not
+
+
+def test_an_example_of_the_target_class_was_right_all_the_same() -> None:
+    data = (ramp_rows(0.3, 0.7)[0], torch.tensor([0, 1]))
+    done = run(Ramp(), data, pk.ThreatModel(LINF, goal=pk.Targeted(1)), pk.fgsm())
+    assert [result.outcome for result in done.results][1] == "error"
+    assert [result.right for result in done.results] == [True, True]
+
+
+def test_every_pair_of_target_and_restart_is_tried_once() -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Linear(3, 5)
+    x = torch.rand(4, 3)
+    y = net(x).argmax(1)
+    attack = pk.apgd(steps=2, restarts=3, targets=2)
+    done = run(net, (x, y), pk.Linf(1e-4), attack)
+    for result in done.results:
+        assert result.outcome == "held"
+        assert result.attacks[0].jobs == 6
+        assert result.spent.forwards == 1 + 6 * 3
+    example_aims = attack.targeting.aims(net(x), y, None)[1]  # type: ignore[arg-type]
+    assert all(len(set(row)) == 2 for row in example_aims.tolist())
+
+
+def test_momentum_is_part_of_the_state_that_must_come_back() -> None:
+    """MI-FGSM moves on where the point alone has returned: cycles on and off agree."""
+    torch.manual_seed(1)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 24), torch.nn.Tanh(), torch.nn.Linear(24, 3))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(4)
+    x = torch.rand(24, 3)
+    y = net(x).argmax(1)
+    attack = pk.mi_fgsm(steps=60, relative_step_size=0.5)
+    watched, unwatched = (run(net, (x, y), LINF, attack, retire_cycles=on) for on in (True, False))
+    assert watched.outcomes == unwatched.outcomes
+
+
+def test_a_seat_remembers_nothing_of_who_sat_there_before() -> None:
+    """A blind row (huge logits) behind a row with a signal, in the same seat, is still an error."""
+    steep = torch.tensor([[0.3, 0.5, 0.0]] * 8 + [[0.3, 0.5, 1.0]] * 8)
+
+    class Uneven(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            z = (x[:, 0] - 0.5) * torch.where(x[:, 2] > 0.5, 1e6, 4.0)
+            return torch.stack((torch.zeros_like(z), z), dim=1)
+
+    done = run(Uneven(), (steep, torch.zeros(16, dtype=torch.int64)), pk.Linf(0.05), pk.fgsm())
+    assert done.outcomes == ["held"] * 8 + ["error"] * 8

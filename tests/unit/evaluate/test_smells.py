@@ -25,7 +25,6 @@ def looked_at(net: nn.Module, x: Tensor, *, trained: tuple[str, ...] = (), **oth
         settings = Settings(8, 1, 8, True, True)
         found = examine(oracle, batch_of(x, torch.zeros(len(x), dtype=torch.int64)), settings, [pk.fgsm()], trained)
     assert oracle.physical["check"].forwards == oracle.physical["check"].backwards == 16
-    assert found.classes == 2
     assert found.randomised == ("randomised" in {smell.name for smell in found.smells})
     return {smell.name: smell for smell in found.smells}
 
