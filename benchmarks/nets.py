@@ -61,7 +61,8 @@ def trained(
 ) -> nn.Module:
     """Train (adversarially where eps > 0, with `steps` of PGD at eps / 4), or load from the cache."""
     torch.manual_seed(0)
-    net, path = net or small_cnn(), CACHE / f"{name}-{size_of(net)}.safetensors"
+    net = net or small_cnn()
+    path = CACHE / f"{name}-{size_of(net)}.safetensors"
     if path.exists():
         net.load_state_dict(load_file(path))
         return net.eval()
