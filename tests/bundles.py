@@ -110,8 +110,8 @@ def record_of(lines: Iterable[ExampleLine], shape: tuple[int, ...], **other: Any
         "potemkin": "0.1.0",
         "complete": True,
         "threat": ThreatInfo(
-            sentence="untargeted; Linf distance at most 0.1 inside the box [0, 1]; the adversary sees gradients, "
-            "unlimited queries.",
+            sentence="untargeted; Linf distance at most 0.1 inside the box [0, 1]; gradients visible, "
+            "unlimited queries",
             notation="Linf(0.1)",
             norm="Linf",
             eps=EPS,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from potemkin.attacks.laws.trial import rough
-from potemkin.attacks.program import Attack
+from potemkin.attacks.laws.trial import CLASSES, rough
+from potemkin.attacks.program import Attack, Program, Targeting
 from potemkin.core.registry import entries
 from potemkin.errors import ConfigError
 from potemkin.threat.sets.base import PerturbationSet
@@ -25,27 +25,79 @@ def inert_parameters(attack: Attack, sets: Sequence[PerturbationSet], seed: int)
     """Yield (parameter, what was found) for each that changes neither queries, aims, number of jobs nor cost.
 
     A parameter matters if one change of it matters in one of the sets. One whose every change is refused by the
-    attack itself cannot be inert, for it cannot be given.
+    attack itself cannot be inert, for it cannot be given. The numbers inside the programs that the attack composes are
+    looked at as well, as "program.look.mu".
     """
     before = [_trace(attack, perturbations, seed) for perturbations in sets]
     for name, changed in _variations(attack):
-        tried = []
-        for value, other in changed:
-            try:
-                after = (_trace(other, perturbations, seed) for perturbations in sets)
-                if any(not _same(old, new) for old, new in zip(before, after, strict=True)):
-                    break
-            except ConfigError:
-                continue
-            tried.append(repr(value))
-        else:
-            if tried:
-                yield name, f"{name} as {' or '.join(tried)} instead changes neither queries, aims, jobs nor cost"
-            elif not changed:
-                yield (
-                    name,
-                    f"how to change {name} is not known: see to it yourself, then skip={{'parameters.{name}': …}}",
+        finding = _finding(name, changed, lambda other: _differs(other, sets, seed, before))
+        if finding is not None:
+            yield name, finding
+    yield from _inert_numbers(attack, sets, seed, before)
+
+
+def _inert_numbers(
+    attack: Attack, sets: Sequence[PerturbationSet], seed: int, before: list[list[Tensor]]
+) -> Iterator[tuple[str, str]]:
+    """The same for the numbers in the parts of the programs; the attack has one program per norm."""
+    found: dict[str, str | None] = {}
+    for number, perturbations in enumerate(sets):
+        norm = perturbations.norm_name
+        for name, changed in _variations(attack.program(CLASSES, norm, False), only=(int, float)):
+            if found.get(name, "") is not None:
+                swapped = [(value, _Swapped(attack, norm, program)) for value, program in changed]
+                found[name] = _finding(
+                    f"program.{name}",
+                    swapped,
+                    lambda other, n=number: _differs(other, sets[n : n + 1], seed, before[n:]),
                 )
+    yield from ((f"program.{name}", finding) for name, finding in found.items() if finding is not None)
+
+
+def _finding(name: str, changed: list[tuple[Any, Any]], matters: Callable[[Any], bool]) -> str | None:
+    """What is wrong with a parameter, or None."""
+    tried = []
+    for value, other in changed:
+        try:
+            if matters(other):
+                return None
+        except ConfigError:
+            continue
+        tried.append(repr(value))
+    if tried:
+        return f"{name} as {' or '.join(tried)} instead changes neither queries, aims, jobs nor cost"
+    if not changed:
+        return f"how to change {name} is not known: see to it yourself, then skip={{'parameters.{name}': '<how>'}}"
+    return None
+
+
+@dataclass(frozen=True)
+class _Swapped(Attack):
+    """An attack that runs another program in one norm."""
+
+    base: Attack
+    norm: str
+    other: Program
+
+    def program(self, classes: int, norm: str, targeted: bool) -> Program:
+        return self.other if norm == self.norm else self.base.program(classes, norm, targeted)
+
+    def steps_for(self, eps: float) -> int:
+        return self.base.steps_for(eps)
+
+    @property
+    def targeting(self) -> Targeting:
+        return self.base.targeting
+
+    @property
+    def runs(self) -> int:
+        return self.base.runs
+
+
+def _differs(attack: Attack, sets: Sequence[PerturbationSet], seed: int, before: Sequence[list[Tensor]]) -> bool:
+    """Whether anything is another thing than before in any of the sets."""
+    after = (_trace(attack, perturbations, seed) for perturbations in sets)
+    return any(not _same(old, new) for old, new in zip(before, after, strict=False))
 
 
 def _trace(attack: Attack, perturbations: PerturbationSet, seed: int) -> list[Tensor]:
@@ -62,8 +114,11 @@ def _same(a: list[Tensor], b: list[Tensor]) -> bool:
     return len(a) == len(b) and all(torch.equal(one, other) for one, other in zip(a, b, strict=True))
 
 
-def _variations(owner: Any) -> Iterator[tuple[str, list[tuple[Any, Any]]]]:
-    """Per field, and per field of the parts it holds: its name, and (other value, owner with that value)."""
+def _variations(owner: Any, only: tuple[type, ...] = ()) -> Iterator[tuple[str, list[tuple[Any, Any]]]]:
+    """Per field, and per field of the parts it holds: its name, and (other value, owner with that value).
+
+    `only`: fields that hold one of these types.
+    """
     if not dataclasses.is_dataclass(owner) or isinstance(owner, type):
         return
     hints = _hints(type(owner))
@@ -71,14 +126,24 @@ def _variations(owner: Any) -> Iterator[tuple[str, list[tuple[Any, Any]]]]:
         if not field.init:
             continue
         value = getattr(owner, field.name)
-        others = [(other, _replaced(owner, field.name, other)) for other in _others(value, hints.get(field.name))]
-        known = bool(others)
-        allowed = [(other, new) for other, new in others if new is not None]
-        if allowed or not known:
-            yield field.name, allowed
-        for name, inner in _variations(value):
+        if not only or (isinstance(value, only) and not isinstance(value, bool)):
+            others = [(other, _replaced(owner, field.name, other)) for other in _others(value, hints.get(field.name))]
+            allowed = [(other, new) for other, new in others if new is not None]
+            if allowed or not others:
+                yield field.name, allowed
+        for name, inner in _inside(value, only):
             changed = [(other, _replaced(owner, field.name, new)) for other, new in inner]
             yield f"{field.name}.{name}", [(other, new) for other, new in changed if new is not None]
+
+
+def _inside(value: Any, only: tuple[type, ...]) -> Iterator[tuple[str, list[tuple[Any, Any]]]]:
+    """Variations of what a field holds: a part, or a tuple of parts."""
+    if not isinstance(value, tuple):
+        yield from _variations(value, only)
+        return
+    for place, entry in enumerate(value):
+        for name, inner in _variations(entry, only):
+            yield f"{place}.{name}", [(other, (*value[:place], new, *value[place + 1 :])) for other, new in inner]
 
 
 def _replaced(owner: Any, name: str, value: Any) -> Any | None:

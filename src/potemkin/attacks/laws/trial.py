@@ -23,6 +23,8 @@ SHAPE = (2, 4, 4)
 """One input: a small picture, whose sides parts that work on blocks can divide."""
 WIDTH = 32
 ROWS = 16
+CLASSES = 4
+"""Of the rugged model."""
 MOVES = 6
 """What a check lets a row move where it need not arrive anywhere: time is short."""
 ATTACK_KEY = 1
@@ -175,7 +177,7 @@ def rough(attack: Attack, perturbations: PerturbationSet, seed: int, box: Box | 
         model=model,
         x=x,
         label=torch.where(number % 2 == 0, predicted, number % 4),
-        classes=4,
+        classes=CLASSES,
         box=box,
         eps=perturbations.eps * share,
         seed=seed,
