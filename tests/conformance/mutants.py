@@ -191,6 +191,17 @@ class ignores_the_step_size(honest):
         return super().slots() | {"step_size": Constant(relative=0.25)}
 
 
+class ignores_the_look_ahead(honest):
+    """No parameter of its own: a number inside the program that it composes."""
+
+    class Look(LookAhead):
+        def query(self, point: Tensor, size: Tensor, memory: Tensor | None, rows: Rows) -> Tensor:
+            return point
+
+    def slots(self) -> dict[str, Any]:
+        return super().slots() | {"look": self.Look(0.5), "direction": Chain((Normalize(), Momentum(), Steepest()))}
+
+
 # ---- faults of the loop ---------------------------------------------------------------------------------------------
 
 

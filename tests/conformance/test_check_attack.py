@@ -45,6 +45,7 @@ def test_the_attack_that_the_mutants_are_made_from_passes(perturbations: Perturb
         (mutants.climbs_down, "moves", LINF),
         (mutants.ignores_restarts, "parameters", LINF),
         (mutants.ignores_the_step_size, "parameters", LINF),
+        (mutants.ignores_the_look_ahead, "parameters", LINF),
         (mutants.accumulates_signs, "closed_form", L2),
         (mutants.divides_by_zero, "hostile_models", L2),
         (mutants.looks_at_the_whole_batch, "invariance", LINF),
@@ -93,6 +94,8 @@ def test_a_crash_is_named() -> None:
 def test_findings_say_what_was_expected_and_found() -> None:
     assert "distance 0.101 where 0.1 is allowed" in failed(mutants.beyond_the_set(), only="inside")["inside"]
     assert "were counted and (" in failed(mutants.declares_backwards_it_does_not_make(), only="cost")["cost"]
+    ahead = failed(mutants.ignores_the_look_ahead(), only="parameters")["parameters"]
+    assert ahead.startswith("- parameters: program.look.mu as 0.25 or 1.0")
     assert "restarts as 2 or 5" in failed(mutants.ignores_restarts(), only="parameters")["parameters"]
 
 

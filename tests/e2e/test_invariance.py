@@ -142,17 +142,17 @@ def test_schedule(pictures: Pictures, straight: Rows, tmp_path: Path, options: d
 
 
 def test_everything_at_once(pictures: Pictures, straight: Rows, tmp_path: Path) -> None:
-    """Another order, a subset, other threads, another stride, nobody running ahead: in one run."""
+    """Another order, a subset, another stride, nobody running ahead: in one run."""
     part = torch.randperm(len(pictures.x), generator=torch.Generator().manual_seed(2))[:29].tolist()
-    found = pictures.run(tmp_path, part, threads=2, stride=5, speculate=False)
+    found = pictures.run(tmp_path, part, stride=5, speculate=False)
     assert found == {name: straight[name] for name in part}
 
 
 def test_the_files_themselves_are_the_same(pictures: Pictures, tmp_path: Path) -> None:
-    """In one order, whole files: nothing of the schedule, the threads or the clock is in them."""
+    """In one order, whole files: nothing of the schedule or the clock is in them."""
     names = ("examples.jsonl", "adversarials.safetensors")
-    for name, how in (("one", {}), ("two", {"threads": 2, "stride": 7, "speculate": False})):
-        pictures.run(tmp_path / name, **how)  # type: ignore[arg-type]
+    pictures.run(tmp_path / "one")
+    pictures.run(tmp_path / "two", stride=7, speculate=False)
     one, two = ([(tmp_path / run / name).read_bytes() for name in names] for run in ("one", "two"))
     assert one == two
 

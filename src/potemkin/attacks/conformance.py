@@ -69,7 +69,8 @@ def check_attack(
       form in which its input came
     - hostile_models, side_effects: no NaN and nothing outside the set whatever the model answers; nothing is written to
 
-    and once: parameters (every one matters) and notation (`parse(show(attack)) == attack`).
+    and once: parameters (every one matters, those of its programs' parts included) and notation
+    (`parse(show(attack)) == attack`).
 
     Args:
         attack: the recipe with its settings.  sets: where it is tried; their inputs are (2, 4, 4) in the box [0, 1].

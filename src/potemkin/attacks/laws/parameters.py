@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ from potemkin.core.registry import entries
 from potemkin.errors import ConfigError
 from potemkin.threat.sets.base import PerturbationSet
 
-LONG = 24
+LONG = 12
 """Moves of a trace: enough for the first checkpoint of a step-size controller."""
 
 
@@ -30,7 +31,7 @@ def inert_parameters(attack: Attack, sets: Sequence[PerturbationSet], seed: int)
     """
     before = [_trace(attack, perturbations, seed) for perturbations in sets]
     for name, changed in _variations(attack):
-        finding = _finding(name, changed, lambda other: _differs(other, sets, seed, before))
+        finding = _finding(name, changed, partial(_differs, sets=sets, seed=seed, before=before))
         if finding is not None:
             yield name, finding
     yield from _inert_numbers(attack, sets, seed, before)
@@ -42,15 +43,14 @@ def _inert_numbers(
     """The same for the numbers in the parts of the programs; the attack has one program per norm."""
     found: dict[str, str | None] = {}
     for number, perturbations in enumerate(sets):
+        if attack.steps_for(perturbations.eps) == 0:
+            continue  # what it does is over before any part moves
         norm = perturbations.norm_name
+        differs = partial(_differs, sets=[perturbations], seed=seed, before=[before[number]])
         for name, changed in _variations(attack.program(CLASSES, norm, False), only=(int, float)):
             if found.get(name, "") is not None:
                 swapped = [(value, _Swapped(attack, norm, program)) for value, program in changed]
-                found[name] = _finding(
-                    f"program.{name}",
-                    swapped,
-                    lambda other, n=number: _differs(other, sets[n : n + 1], seed, before[n:]),
-                )
+                found[name] = _finding(f"program.{name}", swapped, differs)
     yield from ((f"program.{name}", finding) for name, finding in found.items() if finding is not None)
 
 
@@ -97,7 +97,7 @@ class _Swapped(Attack):
 def _differs(attack: Attack, sets: Sequence[PerturbationSet], seed: int, before: Sequence[list[Tensor]]) -> bool:
     """Whether anything is another thing than before in any of the sets."""
     after = (_trace(attack, perturbations, seed) for perturbations in sets)
-    return any(not _same(old, new) for old, new in zip(before, after, strict=False))
+    return any(not _same(old, new) for old, new in zip(before, after, strict=True))
 
 
 def _trace(attack: Attack, perturbations: PerturbationSet, seed: int) -> list[Tensor]:
@@ -163,7 +163,7 @@ def _others(value: Any, hint: Any) -> list[Any]:
     if isinstance(value, int):
         return [value + 1, 2 * value + 3, value - 1]
     if isinstance(value, float):
-        return [value / 2, value * 2, value + 0.1]
+        return [other for other in (value / 2, value * 2, value + 0.1, 1.0) if other != value]
     if isinstance(value, str):
         return _choices(hint, value)
     if isinstance(value, tuple):

@@ -68,6 +68,7 @@ class apgd(Recipe):
         return {
             "closed_form/L1": "the published sparsity never falls below two coordinates, the optimum may be one",
             "longer": "checkpoints are shares of the number of steps",
+            "parameters.program.ascent.step_size.share": "the starts of its L1 phases have moved, and set their own",
         }
 
     @property
