@@ -441,6 +441,18 @@ def test_a_look_ahead_outside_of_the_set_claims_nothing() -> None:
     assert done.oracle.physical["verify"].forwards == 0
 
 
+def test_a_model_need_not_answer_where_no_input_can_be() -> None:
+    """NaN beyond what the set reaches: the look-ahead gets no gradient there; the search goes on by its momentum."""
+
+    class Cliff(Ramp):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).masked_fill(x[:, :1] > 0.56, torch.nan)
+
+    attack = pk.ni_fgsm(steps=6, mu=1.0, relative_step_size=0.5)
+    assert run(Cliff(0.53), ramp_rows(0.45), LINF, attack).outcomes == ["broken"]
+    assert run(Cliff(0.555), ramp_rows(0.45), LINF, attack).outcomes == ["held"]
+
+
 def test_a_look_ahead_that_falls_at_its_very_last_query_is_not_retired_before_it() -> None:
     """Outside of the set from the first move on, the look-ahead points cannot be claimed; the last query, the iterate
     itself, can. A row whose look-ahead stands still is not going in circles."""
