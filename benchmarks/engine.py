@@ -1,6 +1,6 @@
 """What the continuous batch saves, and what it costs. Writes benchmarks/results/engine.json.
 
-    python benchmarks/engine.py [--quick]          needs POTEMKIN_DATA (mnist, fashion_mnist)
+    python benchmarks/engine.py [--quick] [--only c_overhead]     needs POTEMKIN_DATA (mnist, fashion_mnist)
 
 (a) undefended network, PGD-40 at eps 0.1: forwards of the engine / of fixed batches, at the same robust accuracy
 (b) robust network, PGD-100 and PGD-1000 at step eps/4: the same with cycle retirement, outcomes identical
@@ -18,6 +18,7 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -154,26 +155,37 @@ def overhead(count: int, rounds: int, steps: int = 40) -> dict[str, object]:
     return {"examples": len(x), "passes": counts, "seconds": times, "ratio": ratio}
 
 
+def sections(quick: bool) -> dict[str, Callable[[], dict[str, object]]]:
+    """What is measured, by name."""
+    return {
+        "a_undefended_fashion_mnist": lambda: undefended("fashion_mnist", 256 if quick else 1000),
+        "a_undefended_mnist": lambda: undefended("mnist", 256 if quick else 1000),
+        "b_robust_100": lambda: robust(256 if quick else 1000, 100),
+        "b_robust_1000": lambda: robust(128 if quick else 512, 1000),
+        "c_overhead": lambda: overhead(256 if quick else 512, 3 if quick else 5),
+    }
+
+
 def main() -> None:
-    """Run all three and write the JSON."""
+    """Run the sections; print each as it ends, and write the JSON when all are there."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="fewer examples; for a look, not for the record")
-    quick = parser.parse_args().quick
+    parser.add_argument("--only", help="one section, by the start of its name: printed, not written")
+    options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    results = {
+    results: dict[str, object] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "potemkin": pk.__version__},
-        "quick": quick,
-        "a_undefended_mnist": undefended("mnist", 256 if quick else 1000),
-        "a_undefended_fashion_mnist": undefended("fashion_mnist", 256 if quick else 1000),
-        "b_robust_100": robust(256 if quick else 1000, 100),
-        "b_robust_1000": robust(128 if quick else 512, 1000),
-        "c_overhead": overhead(256 if quick else 512, 3 if quick else 5),
+        "quick": options.quick,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    print(json.dumps(results, indent=2))
+    for name, measure in sections(options.quick).items():
+        if name.startswith(options.only or ""):
+            results[name] = measure()
+            print(name, json.dumps(results[name], indent=2), flush=True)
+    if not options.only:
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

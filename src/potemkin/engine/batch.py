@@ -146,7 +146,13 @@ class Batch:
         claimable = _combined(lanes, [lane.state.claimable for lane in lanes])
         climbs = _combined(lanes, [lane.state.climbs for lane in lanes])
         answer = self.oracle.ask(
-            query, active=running, meter=self.meter, objective=self._objective(lanes), climb=self.climb, climbing=climbs
+            query,
+            active=running,
+            meter=self.meter,
+            objective=self._objective(lanes),
+            climb=self.climb,
+            climbing=climbs,
+            backward=not self._may_look or bool((climbs & running).any()),
         )
         # Where the query is no point of the set (a look-ahead), the model need not have an answer.
         readable = finite(answer.outputs) | answer.refused | ~claimable

@@ -100,6 +100,7 @@ class Oracle:
         objective: Callable[[Tensor], Tensor] | None = None,
         climb: bool = False,
         climbing: Tensor | None = None,
+        backward: bool = True,
         purpose: Purpose = "search",
     ) -> Answer:
         """One forward on all rows of `query` and, with `climb`, one input-only backward of the objective.
@@ -113,9 +114,11 @@ class Oracle:
             objective: (B, K) -> (B,), always maximised, row by row. Under decision access it sees the decisions.
             climb: whether any row wants a gradient; a Python bool, so that no tensor has to be looked at.
             climbing: (B,) bool, the rows that want it; None: all active ones.
+            backward: False where the caller knows that no row wants it now: the forward of a climbing step, whose last
+                bit may differ from one without a graph, and zeros for the gradient.
             purpose: whose look it is; see the class.
 
-        Cost: B forwards, B backwards with `climb`; no host synchronisation.
+        Cost: B forwards, B backwards with `climb` and `backward`; no host synchronisation.
         Raises: AccessError for a gradient that the access does not allow; ConfigError for an objective that is not one
             number per row; ModelError when the model fails in either direction.
         """
@@ -126,13 +129,15 @@ class Oracle:
         counted = active & ~refused
         wanted = (counted if climbing is None else counted & climbing) if climb else None
         decided = searching and not self.access.allows("scores")
-        outputs, value, gradient, detached = self._passes(query, objective, wanted, decided)
+        outputs, value, gradient, detached = self._passes(query, objective, wanted, backward, decided)
         meter.forwards += counted
         meter.queries += counted
         self.physical[purpose].forwards += query.shape[0]
-        if wanted is not None and not detached:
+        if wanted is not None and gradient is not None:
             meter.backwards += wanted
             self.physical[purpose].backwards += query.shape[0]
+        elif wanted is not None:
+            gradient = torch.zeros_like(query, requires_grad=False)
         if searching and self.access.queries is not None:
             outputs = outputs.masked_fill(refused.unsqueeze(1), torch.nan)
             value = None if value is None else value.masked_fill(refused, torch.nan)
@@ -153,9 +158,17 @@ class Oracle:
         return active & (meter.queries >= self.access.queries)
 
     def _passes(
-        self, query: Tensor, objective: Callable[[Tensor], Tensor] | None, wanted: Tensor | None, decided: bool
+        self,
+        query: Tensor,
+        objective: Callable[[Tensor], Tensor] | None,
+        wanted: Tensor | None,
+        backward: bool,
+        decided: bool,
     ) -> tuple[Tensor, Tensor | None, Tensor | None, bool]:
-        """Return (outputs, value, gradient, detached); the only place where the network runs."""
+        """Return (outputs, value, gradient, detached): the only place where the network runs.
+
+        The gradient is None where no backward ran.
+        """
         # A caller's inference mode would leave no graph behind; whether there is one is decided here alone.
         with torch.inference_mode(False), torch.set_grad_enabled(wanted is not None):
             leaf = query.detach().clone() if query.is_inference() else query.detach()
@@ -168,10 +181,8 @@ class Oracle:
             value = None if objective is None else _per_row(objective(shown), outputs)
             if wanted is None or value is None:
                 return shown.detach(), None if value is None else value.detach(), None, False
-            gradient = _input_gradient(value, leaf, wanted)
-            detached = gradient is None
-            kept = torch.zeros_like(leaf, requires_grad=False) if gradient is None else gradient
-            return shown.detach(), value.detach(), kept, detached
+            gradient = _input_gradient(value, leaf, wanted) if backward else None
+            return shown.detach(), value.detach(), gradient, backward and gradient is None
 
 
 def decisions(outputs: Tensor) -> Tensor:

@@ -84,6 +84,12 @@ def test_the_last_query_of_a_row_pays_no_backward() -> None:
 # ---- order ----------------------------------------------------------------------------------------------------------
 
 
+def test_nor_is_a_backward_computed_in_a_step_where_no_row_climbs() -> None:
+    done = run(Ramp(), ramp_rows(0.3), LINF, pk.bim(steps=3), retire_cycles=False)
+    assert done.oracle.physical["search"].forwards == 8 * 4
+    assert done.oracle.physical["search"].backwards == 8 * 3
+
+
 def test_results_come_in_the_order_of_the_data_whenever_they_are_known() -> None:
     first = [0.3] + [0.47] * 30
     waiting = []

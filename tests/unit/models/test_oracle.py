@@ -330,3 +330,13 @@ def test_a_meter_takes_rows_and_they_are_its_own() -> None:
 
 def test_an_answer_left_to_itself_refused_nothing() -> None:
     assert Answer(torch.zeros(3, 2)).refused.tolist() == [False] * 3
+
+
+def test_a_backward_that_no_row_reads_is_neither_run_nor_counted() -> None:
+    """The forward is the one of a climbing step, so that the outputs keep their last bit."""
+    oracle, meter, query = Oracle(Classifier(linear())), Meter.zeros(ROWS), torch.rand(ROWS, 3)
+    active = torch.ones(ROWS, dtype=torch.bool)
+    answer = oracle.ask(query, active=active, meter=meter, objective=margin, climb=True, backward=False)
+    assert answer.gradient is not None and not answer.gradient.any() and not answer.detached
+    assert oracle.physical["search"].backwards == 0 and meter.backwards.sum() == 0
+    assert oracle.physical["search"].forwards == ROWS and meter.forwards.tolist() == [1] * ROWS
