@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from potemkin.core import rows
@@ -59,24 +58,8 @@ class Box(Noted):
         """The nearest point of the box; NaN stays NaN."""
         return x.clamp(self.low, self.high)
 
-    def ulp(self, x: Tensor, center: Tensor) -> Tensor:
-        """One unit in the last place of x's dtype at the box's scale, as float64: what rounding may move a coordinate.
-
-        An open box has no scale of its own: there it is taken at max(|x|, |center|), coordinate by coordinate.
-        """
-        precision = torch.finfo(x.dtype).eps
-        if self.bounded:
-            _, exponent = math.frexp(max(abs(self.low), abs(self.high)))
-            return torch.tensor(math.ldexp(precision, exponent - 1), dtype=torch.float64, device=x.device)
-        scale = torch.maximum(x.abs(), center.abs()).to(torch.float64)
-        powers = torch.frexp(scale).exponent - 1
-        return torch.ldexp(torch.full_like(scale, precision), powers)
-
     def contains(self, x: Tensor, ulp: Tensor) -> Tensor:
         """(B, ...) -> (B,) bool: whether the whole row is finite and inside, give or take `ulp`."""
-        if self.bounded:
-            least, greatest = rows.flat(x).aminmax(dim=1)  # NaN comes through, and fails both comparisons
-            return (least.double() >= self.low - ulp) & (greatest.double() <= self.high + ulp)
         wide = x.double()
         return rows.all_true((wide >= self.low - ulp) & (wide <= self.high + ulp) & wide.isfinite())
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from potemkin.core.notation import parse, show
 from potemkin.core.registry import lookup
+from potemkin.core.rows import ulps
 from potemkin.errors import ConfigError, DataError
 from potemkin.threat.box import Box
 from potemkin.threat.sets import L1, L2, Features, Grid, Linf, Masked, PerturbationSet, Rectangle
@@ -463,26 +464,28 @@ def test_box_words_and_refusals() -> None:
         Box.of(1.0)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("box", "dtype", "ulp"),
-    [
-        (Box(0, 1), torch.float32, 2.0**-23),
-        (Box(0, 1), torch.float64, 2.0**-52),
-        (Box(-3, 1), torch.float32, 2.0**-22),
-        (Box(0, 255), torch.float32, 2.0**-16),
-    ],
-)
-def test_an_ulp_is_that_of_the_box(box: Box, dtype: torch.dtype, ulp: float) -> None:
-    x = torch.zeros(1, 1, dtype=dtype)
-    assert float(box.ulp(x, x)) == ulp
-    region = Linf(0.25).around(x, box)
-    assert region.contains(x + 0.25 + ulp).tolist() == [True]
-    assert region.contains((x + 0.25 + ulp) + 3 * ulp).tolist() == [False]
-    at_low = torch.full_like(x, box.low)
-    region = Linf(0.25).around(at_low, box)
-    assert region.contains(at_low - ulp).tolist() == [True] and region.contains(at_low - 2 * ulp).tolist() == [False]
+@pytest.mark.parametrize("box", [Box(0, 1), Box(-4, 4), Box(0, 1e6), OPEN])
+@pytest.mark.parametrize(("at", "ulp"), [(0.75, 2.0**-24), (0.01, 2.0**-30), (1e-6, 2.0**-43)])
+def test_contains_gives_way_by_one_ulp_of_the_coordinate_whatever_the_box(box: Box, at: float, ulp: float) -> None:
+    """An income of a million in the same table excuses nothing in a column of rates."""
+    center = torch.tensor([[at]])
+    edge = center * 1.25
+    region = Linf(1.0).around(center, box, (edge - center).flatten())
+    assert region.contains(edge).tolist() == [True] and region.contains(edge + ulp).tolist() == [True]
+    assert region.contains(edge + 3 * ulp).tolist() == [False]
 
 
-def test_without_a_box_the_ulp_is_that_of_the_point() -> None:
-    x, center = torch.tensor([[1000.0, 0.0]]), torch.tensor([[1.0, 3.0]])
-    assert OPEN.ulp(x, center).tolist() == [[2.0**-14, 2.0**-22]]
+def test_outside_of_the_box_by_one_ulp_is_a_rounding_by_two_is_outside() -> None:
+    center = torch.tensor([[0.9]])
+    one = torch.tensor([[1.0]])
+    region = Linf(0.25).around(center, Box(0, 1))
+    assert region.contains(one + 2.0**-23).tolist() == [True] and region.contains(one + 2.0**-22).tolist() == [False]
+    # Nothing rounds below zero.
+    low = Linf(0.25).around(torch.zeros(1, 1), Box(0, 1))
+    assert low.contains(torch.full((1, 1), -(2.0**-30))).tolist() == [False]
+
+
+def test_no_point_but_itself_is_a_rounding_away_from_zero() -> None:
+    x = torch.zeros(2, 3)
+    assert ulps(x, x).tolist() == x.double().tolist()
+    assert ulps(torch.tensor([[1000.0, 0.0]]), torch.tensor([[1.0, 3.0]])).tolist() == [[2.0**-14, 2.0**-22]]

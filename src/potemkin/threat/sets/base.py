@@ -96,15 +96,15 @@ class Region(ABC):
 
     def near(self, z: Tensor, ulp: Tensor) -> Tensor:
         """Whether each row lies in the ball, box aside, if every coordinate may first move by `ulp`: (B,) bool."""
-        return self._within(self._offset(z).abs_(), rows.flat(ulp) if ulp.ndim else ulp)
+        return self._within(self._offset(z).abs_(), rows.flat(ulp))
 
     def contains(self, z: Tensor) -> Tensor:
         """Whether each row lies in the set and in the box, computed in float64: (B, ...) -> (B,) bool.
 
-        A point counts as inside if moving each coordinate by at most one ulp (of z's dtype, at the box's scale) brings
-        it inside. NaN and infinity are outside.
+        A point counts as inside if moving each coordinate by at most one ulp (of z's dtype, at the greater of z and
+        centre) brings it inside. NaN and infinity are outside.
         """
-        ulp = self.box.ulp(z, self.center)
+        ulp = rows.ulps(z, self.center)
         return self.near(z, ulp) & self.box.contains(z, ulp)
 
     @abstractmethod

@@ -76,7 +76,8 @@ class GridRegion(Region):
             raise ConfigError(f"Grid needs a finite box, found {box!r}: the levels divide it. Give Box(0, 1), say.")
         self._inner = grid.set.around(center, box, eps)
         self._top = grid.levels - 1
-        self._ulp = box.ulp(center, center)
+        # Levels are computed at the box's scale, and so is what rounding may move them.
+        self._ulp = torch.finfo(center.dtype).eps * max(abs(box.low), abs(box.high))
         low, high = self._inner.bounds()
         self._first = self._position(low.double() - self._ulp).ceil()
         self._last = self._position(high.double() + self._ulp).floor()
@@ -92,8 +93,9 @@ class GridRegion(Region):
         return self._inner.measure(offset)
 
     def contains(self, z: Tensor) -> Tensor:
-        nearest = self._value(self._position(z.double()).round())
-        return self._inner.contains(z) & rows.all_true((z.double() - nearest.double()).abs() <= self._ulp)
+        within_reach = self._value(self._position(z.double()).round())
+        on_a_level = rows.all_true((z.double() - within_reach.double()).abs() <= self._ulp)
+        return on_a_level & self._inner.near(z, torch.full_like(z, self._ulp, dtype=torch.float64))
 
     def sample(self, streams: RowStreams, step: Tensor) -> Tensor:
         u = streams.uniform(step, self.center.shape[1:], SAMPLE, self.center.dtype).double()

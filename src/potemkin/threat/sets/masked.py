@@ -179,8 +179,8 @@ class MaskedRegion(Region):
     def measure(self, offset: Tensor) -> Tensor:
         return self._inner.measure(offset)
 
-    def contains(self, z: Tensor) -> Tensor:
-        return self._inner.contains(self._pick(z)) & rows.all_true((z == self.center) | self._mask)
+    def near(self, z: Tensor, ulp: Tensor) -> Tensor:
+        return self._inner.near(self._pick(z), self._pick(ulp)) & rows.all_true((z == self.center) | self._mask)
 
     def sample(self, streams: RowStreams, step: Tensor) -> Tensor:
         return self._put(self._inner.sample(streams, step), self.center)
