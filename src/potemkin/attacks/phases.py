@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from potemkin.attacks.ascent import Ascent, AscentState
-from potemkin.attacks.parts.sparsity import Sparsity, SparsityOnStall
 from potemkin.attacks.program import Asks, Reply, Rows, State, blank_outputs, keep_best, map_tensors
 from potemkin.core.notation import Noted
 from potemkin.core.rows import select
@@ -88,9 +87,7 @@ class Phases(Noted):
 
     def _resume(self, rows: Rows, best: Tensor) -> AscentState:
         inner = self.ascent.start_from(rows, rows.region.project(best))
-        if isinstance(self.ascent.step_size, SparsityOnStall) and isinstance(inner.size, Sparsity):
-            inner = replace(inner, size=self.ascent.step_size.resume(rows, inner.point, inner.size))
-        return inner
+        return replace(inner, size=self.ascent.step_size.resume(rows, inner.point))
 
     def _wrap(self, rows: Rows, phase: Tensor, inner: AscentState) -> PhaseState:
         batch = phase.shape[0]

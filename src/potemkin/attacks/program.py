@@ -21,6 +21,7 @@ from torch import Tensor
 
 from potemkin.core.random import RowStreams
 from potemkin.core.rows import finite, spread
+from potemkin.threat.box import Box
 from potemkin.threat.goals import Aim
 from potemkin.threat.objectives import Objective
 from potemkin.threat.sets.base import PerturbationSet, Region
@@ -156,6 +157,10 @@ class Attack(ABC):
     def exempt(self) -> Mapping[str, str]:
         """Checks of `check_attack` that it fails by its very nature, each with the reason; see there for the names."""
         return {}
+
+    def misfit(self, perturbations: PerturbationSet, box: Box) -> str | None:
+        """Why it means nothing in this set and box, and what to do; None where it fits."""
+        return None
 
     def jobs(self, classes: int, targeted: bool) -> int:
         """Jobs on one example that never falls: runs times targets; a targeted goal has one target of its own."""

@@ -143,11 +143,6 @@ def register(kind: str, name: str | None = None, summary: str | None = None) -> 
     return _DEFAULT.register(kind, name, summary)
 
 
-def load_builtin() -> None:
-    """Import the modules of the package that register names."""
-    _DEFAULT.load()
-
-
 def entries(kind: str | None = None) -> list[Entry]:
     """All registered entries (of one kind), sorted by name."""
     return _DEFAULT.entries(kind)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
-from os import PathLike
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from potemkin.core.notation import parse
 from potemkin.core.registry import entries, find, lookup
+from potemkin.core.user_code import UserCode
 from potemkin.data import builtin as _builtin  # noqa: F401 (registers its names, so that no other room is loaded)
 from potemkin.data.arrays import ArraySource
 from potemkin.data.source import DataSource
@@ -50,14 +51,14 @@ def load_data(spec: object, *, image_size: int | None = None, input_shape: tuple
     """
     if image_size is not None and (isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1):
         raise ConfigError(f"image_size must be an integer of at least 1 (pixels), found {image_size!r}.")
-    if isinstance(spec, (str, PathLike)):
+    if isinstance(spec, (str, os.PathLike)):
         return _from_text(spec, image_size, input_shape)
     if image_size is not None:
         raise ConfigError(f"image_size={image_size} is for image folders; these data are a {type(spec).__name__}.")
     return as_source(spec, input_shape=input_shape)
 
 
-def _from_text(spec: str | PathLike[str], image_size: int | None, input_shape: tuple[int, ...] | None) -> DataSource:
+def _from_text(spec: str | os.PathLike[str], image_size: int | None, input_shape: tuple[int, ...] | None) -> DataSource:
     if str(spec).strip() == "":
         raise ConfigError(f"The data are named by an empty text ({spec!r}). Give {_forms()}.")
     found = _registered(spec) if isinstance(spec, str) else None
@@ -73,7 +74,7 @@ def _from_text(spec: str | PathLike[str], image_size: int | None, input_shape: t
     return _from_file(path, input_shape) if kind == "file" else _from_function(str(spec), input_shape)
 
 
-def _look(spec: str | PathLike[str]) -> tuple[Path, str]:
+def _look(spec: str | os.PathLike[str]) -> tuple[Path, str]:
     """The path, and whether it is a "folder", a "file" or "" (nothing)."""
     try:
         path = Path(spec).expanduser()
@@ -154,9 +155,9 @@ def _from_file(path: Path, input_shape: tuple[int, ...] | None) -> DataSource:
 
 def _from_function(spec: str, input_shape: tuple[int, ...] | None) -> DataSource:
     if ":" in _WINDOWS_DRIVE.sub("", spec, count=1):
-        from potemkin.data.target import call
-
-        return as_source(call(spec), name=_short(Path(spec)), input_shape=input_shape)
+        if "://" in spec:
+            raise DataError(f"{spec!r} is an address: nothing is downloaded. Fetch the file and give its path.")
+        return as_source(_returned(spec), name=_short(Path(spec)), input_shape=input_shape)
     match = _CALL.fullmatch(spec)
     if match is not None and find(match[1]) is not None:
         lookup(match[1], "data")  # raises: it is a model, an attack, ...
@@ -165,6 +166,18 @@ def _from_function(spec: str, input_shape: tuple[int, ...] | None) -> DataSource
     problem = "there is no such file or folder" if looks_like_path else "it is neither a registered name nor a path"
     message = f"Cannot find the data {spec!r}: {problem}.{close} Give {_forms()}."
     raise DataError(message) if looks_like_path else ConfigError(message)
+
+
+def _returned(spec: str) -> object:
+    """What the user's function returns."""
+    code = UserCode(spec, "data", DataError, "Give module:function, or path/to/my_data.py:function.")
+    with code.named() as found:
+        returned = code.called(found)
+    if returned is None:
+        raise DataError(f"{spec!r} returned None, expected (inputs, labels) or a data source: is a return missing?")
+    if isinstance(returned, (str, bytes, os.PathLike)):
+        raise DataError(f"{spec!r} returned {returned!r}, expected (inputs, labels) or a data source.")
+    return returned
 
 
 def _forms() -> str:

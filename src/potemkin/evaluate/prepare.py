@@ -61,6 +61,9 @@ def check_plan(attacks: Sequence[Attack] | Attack, threat: ThreatModel, box: Box
         )
     for attack in plan:
         _check_access(attack, threat)
+        why = attack.misfit(threat.set, box)
+        if why is not None:
+            raise ConfigError(f"{show(attack)} does not fit the threat model: {why}")
     if threat.eight_bit and not box.bounded:
         raise ConfigError(f"eight_bit=True needs a bounded box to put 256 levels into, and this one is {box!r}.")
     return plan

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from potemkin.core.explain import first_line
 from potemkin.errors import ConfigError, DataError, ModelError, PotemkinError
-from potemkin.models.explain import first_line
 from potemkin.models.fingerprint import fingerprint
 from potemkin.models.guest import guest
 from potemkin.models.logits import as_logits

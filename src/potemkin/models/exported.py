@@ -26,8 +26,8 @@ import torch
 from torch import nn
 from torch.export.pt2_archive import PT2ArchiveReader, PT2ArchiveWriter
 
+from potemkin.core.explain import first_line
 from potemkin.errors import ModelError
-from potemkin.models.explain import first_line
 
 HOW_TO_EXPORT = (
     "Export it so: program = torch.export.export(net.eval(), (example,), "

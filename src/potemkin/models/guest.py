@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from potemkin.core.explain import listed
 from potemkin.errors import ModelChangedError
-from potemkin.models.explain import listed
 from potemkin.models.fingerprint import digests, tensor_digest
 
 

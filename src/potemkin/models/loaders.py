@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from potemkin.core.registry import entries
+from potemkin.core.user_code import UserCode
 from potemkin.errors import ConfigError, ModelError, suggest
 from potemkin.models.classifier import Classifier
 from potemkin.models.exported import HOW_TO_EXPORT, load_exported
 from potemkin.models.preprocessing import Preprocessing
-from potemkin.models.user_code import build
 from potemkin.models.weights import load_weights
 from potemkin.threat.box import Box
 
@@ -95,7 +95,7 @@ def _opened(spec: str | Path, weights: str | Path | None) -> nn.Module | Classif
     if text in known:
         made = known[text].factory().open()  # type: ignore[attr-defined]
     elif ":" in text:
-        made = build(text)
+        made = _built(text)
     elif path.suffix in _OTHER_FILES:
         raise ModelError(f"'{path}' is no model by itself: {_OTHER_FILES[path.suffix].replace('PATH', text)}")
     else:
@@ -107,6 +107,21 @@ def _opened(spec: str | Path, weights: str | Path | None) -> nn.Module | Classif
     if weights is not None:
         load_weights(made.net if isinstance(made, Classifier) else made, weights)
     return made
+
+
+def _built(spec: str) -> nn.Module | Classifier:
+    """What the user's function returns; a name that holds a network, not a function, is taken as it is."""
+    form = "Give module:function, such as my_models:resnet20, or path/to/my_models.py:resnet20."
+    code = UserCode(spec, "model", ModelError, form)
+    with code.named() as found:
+        made = found if isinstance(found, nn.Module | Classifier) else code.called(found)
+    if isinstance(made, nn.Module | Classifier):
+        return made
+    advice = " Return the instance, not the class." if isinstance(made, type) else ""
+    raise ModelError(
+        f"{spec} returned {type(made).__module__}.{type(made).__name__}; a torch.nn.Module or a potemkin.Classifier is "
+        f"needed.{advice}"
+    )
 
 
 def _existing(path: Path) -> Path:

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from potemkin.core.explain import first_line
 from potemkin.errors import AccessError, ConfigError, ModelError, PotemkinError
 from potemkin.models.classifier import Classifier
-from potemkin.models.explain import first_line
 from potemkin.threat.access import Access
 
 Purpose = Literal["clean", "search", "verify", "check"]

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from potemkin.core.explain import first_line, listed
 from potemkin.errors import ModelError
-from potemkin.models.explain import first_line, listed
 
 _NESTED = ("state_dict", "model_state_dict", "model", "net")
 _CONVERT = (

@@ -171,7 +171,6 @@ def test_the_packages_own_register(temporary: str) -> None:
 
 
 def test_every_builtin_entry_has_a_summary() -> None:
-    module.load_builtin()
     for kind in module.KINDS:
         found = module.entries(kind)
         assert found, f"no {kind} is registered"

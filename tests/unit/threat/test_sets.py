@@ -80,13 +80,6 @@ def test_sets_are_registered_with_a_summary(name: str) -> None:
     assert entry.summary.endswith(".") and len(entry.summary) > 20
 
 
-@pytest.mark.parametrize("make", [Linf, L2, L1])
-def test_scaled_is_the_same_set_with_another_radius(make: type[Linf]) -> None:
-    assert make(0.5).scaled(0.25) == make(0.25)
-    masked = Masked(make(0.5), Features(1)).scaled(0.25)
-    assert masked == Masked(make(0.25), Features(1)) and masked.eps == 0.25 and masked.norm_name == make(1).norm_name
-
-
 # What is refused.
 
 

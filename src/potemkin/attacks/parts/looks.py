@@ -1,4 +1,4 @@
-"""Where the gradient is taken: the `gradient` slot."""
+"""Where the gradient is taken: the `look` slot."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from potemkin.attacks.parts.step_sizes import Climb
+from potemkin.attacks.parts.step_sizes import Climb, StepSize
 from potemkin.attacks.program import Rows
 from potemkin.core.checks import number
 from potemkin.core.notation import Noted
@@ -28,7 +28,7 @@ class Sparsity:
 
 @register("part")
 @dataclass(frozen=True, repr=False)
-class SparsityOnStall(Noted):
+class SparsityOnStall(Noted, StepSize):
     """Step along the signs of the k largest gradient coordinates, k learnt from how sparse the best point is.
 
         u = sign(g on its k largest coordinates);   step = size * u / ||u||_1
@@ -61,11 +61,11 @@ class SparsityOnStall(Noted):
             torch.zeros_like(point),
         )
 
-    def resume(self, rows: Rows, point: Tensor, state: Sparsity) -> Sparsity:
+    def resume(self, rows: Rows, point: Tensor) -> Sparsity:
         """Take the sparsity of a start that an earlier phase has already moved."""
         nonzeros = norm(point - rows.x, 0)
         features = float(flat(rows.x).shape[1])
-        return replace(state, share=nonzeros / features / 1.5, nonzeros=nonzeros)
+        return replace(self.init(rows, point), share=nonzeros / features / 1.5, nonzeros=nonzeros)
 
     def update(self, climb: Climb, state: Sparsity, rows: Rows) -> tuple[Climb, Tensor, Sparsity]:
         started = climb.step > 0

@@ -46,13 +46,17 @@ class StepSize(Protocol):
     def init(self, rows: Rows, point: Tensor) -> Any:
         """Return the state before the first answer."""
 
+    def resume(self, rows: Rows, point: Tensor) -> Any:
+        """Return the state before the first answer when an earlier phase has moved to `point` already."""
+        return self.init(rows, point)
+
     def update(self, climb: Climb, state: Any, rows: Rows) -> tuple[Climb, Tensor, Any]:
         """Return the (possibly changed) climb, the step length (B,) in input units, and the new state."""
 
 
 @register("part")
 @dataclass(frozen=True, repr=False)
-class Constant(Noted):
+class Constant(Noted, StepSize):
     """The same step length throughout: `size` in input units, or `relative` in units of the row's eps.
 
     Args:
@@ -97,7 +101,7 @@ class Halving:
 
 @register("part")
 @dataclass(frozen=True, repr=False)
-class HalveOnStall(Noted):
+class HalveOnStall(Noted, StepSize):
     """APGD's controller: halve the step and go back to the best point where progress stalls at a checkpoint.
 
     Checkpoints: the first after max(1, int(0.22 N)) moves, each next window 0.03 N shorter, never under 0.06 N.

@@ -12,7 +12,9 @@ from potemkin.attacks.program import Program, Targeting
 from potemkin.attacks.recipes.base import Recipe, check_steps
 from potemkin.core.checks import number
 from potemkin.core.registry import register
+from potemkin.threat.box import Box
 from potemkin.threat.objectives import CrossEntropy
+from potemkin.threat.sets.base import PerturbationSet
 
 GREY_LEVELS = 255
 """Kurakin et al. count eps, step and iterations in grey levels of 8-bit pictures; inputs here are in [0, 1]."""
@@ -37,7 +39,8 @@ class bim(Recipe):
         x_0 = x;   x_{t+1} = P(x_t + step_size * sign(grad_x J(x_t, y)))
 
     Args:
-        steps: moves; None is Kurakin's count N = min(eps + 4, 1.25 eps), eps in grey levels.
+        steps: moves; None is Kurakin's count N = min(eps + 4, 1.25 eps), eps in grey levels of pictures in [0, 1]; in
+            other sets and boxes it has to be given.
         step_size: input units; one grey level by default.
 
     Cost: N + 1 forwards, N backwards.
@@ -56,6 +59,15 @@ class bim(Recipe):
     def steps_for(self, eps: float) -> int:
         return kurakin_steps(eps) if self.steps is None else self.steps
 
+    def misfit(self, perturbations: PerturbationSet, box: Box) -> str | None:
+        if self.steps is not None or (perturbations.norm_name == "Linf" and box == Box(0, 1)):
+            return None
+        return (
+            f"it counts its moves in grey levels, of pictures in [0, 1] under Linf, and this is "
+            f"{perturbations.norm_name} {box.sentence()}. Give both numbers, for example "
+            f"{type(self).__name__}(steps=10, step_size={perturbations.eps / 4:.3g})."
+        )
+
     def program(self, classes: int, norm: str, targeted: bool) -> Program:
         return Ascent(CrossEntropy(), step_size=Constant(size=self.step_size))
 
@@ -68,7 +80,8 @@ class iterative_ll(bim):
         x_0 = x;   x_{t+1} = P(x_t - step_size * sign(grad_x J(x_t, y_ll)))
 
     Args:
-        steps: moves; None is Kurakin's count N = min(eps + 4, 1.25 eps), eps in grey levels.
+        steps: moves; None is Kurakin's count N = min(eps + 4, 1.25 eps), eps in grey levels of pictures in [0, 1]; in
+            other sets and boxes it has to be given.
         step_size: input units; one grey level by default.
 
     Cost: N + 1 forwards, N backwards.

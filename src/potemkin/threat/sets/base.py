@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -35,10 +34,6 @@ class PerturbationSet(Noted, ABC):
         """The set around `center` (B, ...) inside `box`; `eps` (B,) replaces the set's own radius row by row."""
 
     @abstractmethod
-    def scaled(self, eps: float) -> Self:
-        """The same set with another radius."""
-
-    @abstractmethod
     def sentence(self) -> str:
         """The set in words, as reports print it."""
 
@@ -52,9 +47,6 @@ class Ball(PerturbationSet):
     def __post_init__(self) -> None:
         number(f"eps of {type(self).__name__} (the radius, in input units, such as 8/255)", self.eps, low=0)
         object.__setattr__(self, "eps", float(self.eps))
-
-    def scaled(self, eps: float) -> Self:
-        return replace(self, eps=eps)
 
     def sentence(self) -> str:
         return f"{self.norm_name} distance at most {spoken(self.eps)}"

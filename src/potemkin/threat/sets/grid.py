@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -59,9 +58,6 @@ class Grid(PerturbationSet):
 
     def around(self, center: Tensor, box: Box, eps: Tensor | None = None) -> GridRegion:
         return GridRegion(self, center, box, radii(center, eps, self.eps))
-
-    def scaled(self, eps: float) -> Self:
-        return replace(self, set=self.set.scaled(eps))
 
     def sentence(self) -> str:
         return f"{self.set.sentence()} on a grid of {self.levels:,} levels"

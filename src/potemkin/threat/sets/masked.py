@@ -6,8 +6,7 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -150,9 +149,6 @@ class Masked(PerturbationSet):
 
     def around(self, center: Tensor, box: Box, eps: Tensor | None = None) -> MaskedRegion:
         return MaskedRegion(self, center, box, radii(center, eps, self.eps))
-
-    def scaled(self, eps: float) -> Self:
-        return replace(self, set=self.set.scaled(eps))
 
     def sentence(self) -> str:
         return f"{self.set.sentence()} {self.where.sentence()}, nothing elsewhere,"

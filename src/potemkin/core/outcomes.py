@@ -1,0 +1,10 @@
+"""How an example ended: the engine decides it, the Record keeps it, and a Record is read without torch."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Outcome = Literal["clean_wrong", "broken", "budget", "held", "invalid", "error"]
+"""The partition that every rate is computed from; first match wins, in this order."""
+
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
