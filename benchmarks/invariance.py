@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 import potemkin as pk
 from potemkin.data.source import Batch
-from potemkin.engine.engine import Engine, Settings
+from potemkin.engine.engine import Engine
+from potemkin.engine.setup import Settings
 from potemkin.models.oracle import Oracle
 
 ROWS = (8, 64, 504)

@@ -10,23 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from potemkin.core.outcomes import OUTCOMES
+from potemkin.evaluate.asked import DataInfo, ModelInfo, Settings, ThreatInfo
 from potemkin.evaluate.bundle import BundleWriter
-from potemkin.evaluate.record import (
-    OUTCOMES,
-    AttackSummary,
-    Cost,
-    Costs,
-    DataInfo,
-    ExampleLine,
-    ModelInfo,
-    PurposeCosts,
-    Rate,
-    Rates,
-    Record,
-    Settings,
-    Smell,
-    ThreatInfo,
-)
+from potemkin.evaluate.costs import Cost, Costs, PurposeCosts
+from potemkin.evaluate.lines import ExampleLine
+from potemkin.evaluate.rates import Rate, Rates
+from potemkin.evaluate.record import AttackSummary, Record, Smell
 
 RECIPES = ("pgd(steps=50, restarts=5)", "apgd()", "apgd(objective=DLR(), steps=100)")
 EPS = 0.1

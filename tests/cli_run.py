@@ -132,6 +132,23 @@ class Stops(Net):
         return self.scores(x)
 
 
+class LooksAround(Net):
+    """Takes a little of the batch's mean off: right alone, another model in every company."""
+
+    def forward(self, x):
+        return self.scores(x - 0.1 * x.mean(dim=0))
+
+
+class Noisy(Net):
+    def forward(self, x):
+        return self.scores(x) + 1e-3 * torch.randn(len(x), 1)
+
+
+class Detached(Net):
+    def forward(self, x):
+        return self.scores(x.detach())
+
+
 class NotFinite(Net):
     def forward(self, x):
         return self.scores(x) * float("nan")

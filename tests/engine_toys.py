@@ -11,8 +11,9 @@ from torch import Tensor, nn
 import potemkin as pk
 from potemkin.attacks.program import Attack
 from potemkin.data.source import Batch
-from potemkin.engine.engine import Engine, Settings
+from potemkin.engine.engine import Engine
 from potemkin.engine.jobs import Result
+from potemkin.engine.setup import Settings
 from potemkin.models.oracle import Oracle
 from potemkin.threat.threat_model import ThreatModel
 

@@ -137,6 +137,41 @@ def test_a_gate_uses_the_lower_bound(cli: Cli) -> None:
     answer = cli("audit", "models.py:NotFinite", "good.npz", *OWN[3:], "--fail-under", "robust_accuracy=0.01", "--json")
     assert answer.code == 1
     assert answer.json["outcomes"]["error"] == 16
+    assert "gate FAILED: robust_accuracy is 0 %" in answer.err
+
+
+# These models are right nearly always, and no rate is beyond 100 %: without alarms, both gates pass.
+GATES = ("--fail-under", "clean_accuracy=0.5", "--fail-over", "attack_success_rate=1")
+ALARMING = {
+    "batch_dependent": ("models.py:LooksAround", ()),
+    "randomised": ("models.py:Noisy", ()),
+    "no_gradient_path": ("models.py:Detached", ()),
+    "accuracy_far_from_declared": ("models.py:good", ("--declared-accuracy", "0.01")),
+}
+
+
+@pytest.mark.parametrize("alarm", ALARMING)
+def test_a_rate_beside_an_alarm_passes_no_gate(cli: Cli, here: Path, alarm: str) -> None:
+    model, more = ALARMING[alarm]
+    words = ("audit", model, "good.npz", "--threat", "Linf(0.02)", "--attack", "fgsm()", *more)
+    answer = cli(*words, *GATES, "--out", "runs/a")
+    record = read_bundle(here / "runs" / "a").record
+    names = [smell.name for smell in record.alarms]
+    assert alarm in names and set(names) <= {alarm, "error_examples"}
+    assert record.rates.clean_accuracy.value > 0.5, "the gate itself would pass"
+    assert answer.code == 1
+    assert lines_of(answer, "gate passed") == [] and len(lines_of(answer, "gate FAILED")) == 2
+    [why] = lines_of(answer, "gates FAILED for the alarm")
+    assert ", ".join(names) in why and why.endswith("rates with alarms pass no gate")
+    without = cli(*words)
+    assert without.code == 0 and f"alarm {alarm}: " in without.out and "gate" not in without.out.split("alarm ")[0]
+
+
+def test_warnings_and_notes_fail_no_gate(cli: Cli, here: Path) -> None:
+    words = ("audit", "models.py:Net", "good.npz", "--threat", "Linf(0.02)", "--attack", "noise(draws=3)")
+    answer = cli(*words, *GATES, "--out", "runs/a")
+    assert {smell.severity for smell in read_bundle(here / "runs" / "a").record.smells} == {"note", "warning"}
+    assert answer.code == 0 and len(lines_of(answer, "gate passed")) == 2
 
 
 def test_a_model_that_changes_is_a_failed_evaluation(cli: Cli, here: Path) -> None:

@@ -16,6 +16,8 @@ import pytest
 import potemkin
 from cli_run import MODELS, Cli, run, save, tiny, tree
 from potemkin.core.registry import entries
+from potemkin.evaluate.rates import Rates
+from potemkin.evaluate.recheck import RIGHT_AFTER_ALL
 
 AUDIT = ("audit", "models.py:good", "good.npz", "--threat", "Linf(0.1)", "--attack", "fgsm()")
 BRING = ("--model", "models.py:good", "--data", "good.npz")
@@ -43,22 +45,28 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Path:
 
 
 def test_verify_confirms_every_claim(cli: Cli, here: Path) -> None:
-    broken = json.loads((here / "runs" / "a" / "record.json").read_bytes())["outcomes"]["broken"]
-    assert broken > 0
+    outcomes = json.loads((here / "runs" / "a" / "record.json").read_bytes())["outcomes"]
+    broken, held = outcomes["broken"], outcomes["held"]
+    assert broken > 0 and held > 0
     answer = cli("verify", "runs/a", *BRING)
     assert answer.code == 0
-    assert answer.out.startswith(f"{broken} of {broken} claimed adversarials confirmed")
+    assert answer.out.splitlines() == [
+        f"{broken} of {broken} claimed adversarials confirmed: in the set, in the box, goal met.",
+        "16 of 16 clean predictions confirmed.",
+        f"{held} held: not checked, that takes the search again.",
+    ]
     told = cli("verify", "runs/a", *BRING, "--json")
     assert told.code == 0
     nothing: dict[str, object] = {"refused": [], "notes": [], "warnings": []}
-    assert told.json == {"passed": True, "claimed": broken, "confirmed": broken} | nothing
+    counted = {"claimed": broken, "confirmed": broken, "examples": 16, "agreed": 16, "held": held}
+    assert told.json == {"passed": True} | counted | nothing
 
 
-@pytest.mark.parametrize("data", ["moved.npz", "relabelled.npz"])
-def test_verify_refuses_claims_about_other_data(cli: Cli, here: Path, data: str) -> None:
+@pytest.mark.parametrize(("data", "count"), [("moved.npz", 7), ("relabelled.npz", 16)])
+def test_verify_refuses_claims_about_other_data(cli: Cli, here: Path, data: str, count: int) -> None:
     answer = cli("verify", "runs/a", "--model", "models.py:good", "--data", data)
     assert answer.code == 1
-    assert re.search(r"\n7 refused: .* \(examples \d+, \d+, \d+, …\)\n", answer.out)
+    assert re.search(rf"\n{count} refused: .* \(examples \d+, \d+, \d+, …\)\n", answer.out)
 
 
 def test_verify_tells_another_model(cli: Cli, here: Path) -> None:
@@ -81,6 +89,23 @@ def test_verify_catches_a_forged_adversarial(cli: Cli, here: Path) -> None:
     assert answer.code == 1
     assert len(answer.json["refused"]) == 1
     assert answer.json["claimed"] - answer.json["confirmed"] == 1
+
+
+def test_verify_catches_a_line_that_is_not_the_models(cli: Cli, here: Path) -> None:
+    """An example that held is passed off as wrong before any attack; every count and rate is made to fit."""
+    folder = here / "runs" / "a"
+    lines = [json.loads(text) for text in (folder / "examples.jsonl").read_text().splitlines()]
+    forged = next(line for line in lines if line["outcome"] == "held")
+    forged["outcome"] = "clean_wrong"
+    (folder / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    record = json.loads((folder / "record.json").read_bytes())
+    record["outcomes"] |= {"held": record["outcomes"]["held"] - 1, "clean_wrong": 1}
+    rates = Rates.of(record["outcomes"], clean_right=15).model_dump(mode="json")
+    (folder / "record.json").write_text(json.dumps(record | {"rates": rates}))
+    answer = cli("verify", "runs/a", *BRING)
+    assert answer.code == 1
+    assert "15 of 16 clean predictions confirmed." in answer.out
+    assert f"1 refused: {RIGHT_AFTER_ALL} (example {forged['id']})" in answer.out
 
 
 def test_verify_writes_its_result_where_it_is_told(cli: Cli, here: Path) -> None:

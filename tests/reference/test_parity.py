@@ -190,9 +190,13 @@ def test_apgd_l1_has_the_losses_of_the_published_algorithm(setting: Setting, ste
     torch.testing.assert_close(best, theirs.best_loss, atol=0, rtol=1e-2)
 
 
-def test_apgd_l1_runs_at_three_two_and_one_eps(setting: Setting) -> None:
-    """The whole schedule: the losses of all phases, each starting from the best point of the one before."""
-    steps, start = 20, inside(setting, "l1")
+@pytest.mark.parametrize("steps", [20, 25, 7])
+def test_apgd_l1_runs_at_three_two_and_one_eps(setting: Setting, steps: int) -> None:
+    """The whole schedule: the losses of all phases, each starting from the best point of the one before.
+
+    30 % of 20 moves are 6; of 25 they are 7.5 and of 7 they are 2.1, which are 8 and 3 moves.
+    """
+    start = inside(setting, "l1")
     stages = apgd_l1.schedule(setting.net, setting.x, setting.labels, EPS["l1"], steps, start=start)
     program = pk.apgd(steps=steps).program(K, "L1", False)
     rows = setting.rows("l1", pk.apgd(steps=steps))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from potemkin.cli.failures import FAILED, GATE_FAILED, PASSED
-from potemkin.cli.gates import Gate, GateOptions
+from potemkin.cli.gates import Gate, GateOptions, all_passed
 from potemkin.cli.options import ANSWER, RUN, AnswerOptions, ModelOptions, Switch
 from potemkin.cli.progress import Display, display
 from potemkin.cli.session import Reply, Session
@@ -68,6 +68,9 @@ def audit(
     """Attack every example within a threat model and say how each ended.
 
     potemkin audit digits-cnn digits --threat 'Linf(0.1)' --attack 'pgd(steps=50, restarts=5)' --out runs/digits
+
+    Exit code 0: every gate passed. 1: a gate failed: a rate is beyond its limit, or there are gates and an alarm was
+    raised. 4: the run was cut short, or the model changed during it.
 
     Args:
         model: digits-cnn (built in), my_models:resnet20 or path.py:function (called without arguments), or a .pt2 file.
@@ -145,4 +148,4 @@ def _exit_code(record: Record, gates: list[Gate]) -> int:
     changed = any(smell.name == "model_changed" for smell in record.smells)
     if changed or not record.complete:
         return FAILED
-    return PASSED if all(gate.passes(record.rates) for gate in gates) else GATE_FAILED
+    return PASSED if all_passed(gates, record) else GATE_FAILED

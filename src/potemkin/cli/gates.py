@@ -1,4 +1,7 @@
-"""Gates: a rate that must not be under, or over, a limit; the exit code says whether all were passed."""
+"""Gates: a rate that must not be under, or over, a limit; the exit code says whether all were passed.
+
+A rate beside an alarm passes no gate, whatever it is: the alarm says that it does not mean what it seems to.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from potemkin.cli.options import GATES
 from potemkin.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
-    from potemkin.evaluate.record import Rates
+    from potemkin.evaluate.rates import Rates
+    from potemkin.evaluate.record import Record, Smell
 
 
 @dataclass(frozen=True)
@@ -31,20 +35,34 @@ class Gate:
             return False
         return value >= self.limit if self.side == "under" else value <= self.limit
 
-    def sentence(self, rates: Rates) -> str:
+    def sentence(self, rates: Rates, alarms: Sequence[Smell] = ()) -> str:
         """How the gate ended: the verdict, what was asked, what was found."""
-        verdict = "passed" if self.passes(rates) else "FAILED"
+        verdict = "passed" if self.passes(rates) and not alarms else "FAILED"
         asked = "at least" if self.side == "under" else "at most"
         value = rates[self.name].value
         found = "was not measured" if value is None else f"is {100 * value:.4g} %"
         return f"gate {verdict}: {self.name} {found}, wanted {asked} {100 * self.limit:.4g} %"
 
 
+def all_passed(gates: Sequence[Gate], record: Record) -> bool:
+    """Whether the record passes: every rate on its right side, and no alarm beside them."""
+    return all(gate.passes(record.rates) for gate in gates) and not (gates and record.alarms)
+
+
+def because_of(alarms: Sequence[Smell]) -> str:
+    """Why gates fail whose rates are on the right side."""
+    names = ", ".join(alarm.name for alarm in alarms)
+    return f"gates FAILED for the alarm{'s' if len(alarms) > 1 else ''} {names}: rates with alarms pass no gate"
+
+
 _UNDER = (
-    "NAME=VALUE, such as robust_accuracy=0.40: exit code 1 where the rate is lower. May be repeated. "
-    "robust_accuracy is held / n: what is undecided does not count for the model."
+    "NAME=VALUE, such as robust_accuracy=0.40: exit code 1 where the rate is lower, or where any alarm is raised. May "
+    "be repeated. robust_accuracy is held / n: what is undecided does not count for the model."
 )
-_OVER = "NAME=VALUE, such as attack_success_rate=0.5: exit code 1 where the rate is higher. May be repeated."
+_OVER = (
+    "NAME=VALUE, such as attack_success_rate=0.5: exit code 1 where the rate is higher, or where any alarm is raised. "
+    "May be repeated."
+)
 
 
 @Parameter(name="*", group=GATES)
@@ -64,7 +82,7 @@ class GateOptions:
 
 
 def _gate(side: Literal["under", "over"], text: str) -> Gate:
-    from potemkin.evaluate.record import Rates
+    from potemkin.evaluate.rates import Rates
 
     name, equals, value = (part.strip() for part in text.partition("="))
     names: Sequence[str] = list(Rates.model_fields)

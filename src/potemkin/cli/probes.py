@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from potemkin import __version__
+from potemkin.core.explain import counted
 
 DISTRIBUTION = "potemkin-ml"
 REQUIRED = ("torch", "numpy", "pillow", "safetensors", "pydantic", "rich", "cyclopts", "jinja2")
@@ -82,7 +83,8 @@ def _devices() -> Iterator[Finding]:
     import torch
 
     cores = os.cpu_count() or 1
-    yield Finding("cpu", "ok", f"{cores} cores; PyTorch uses {torch.get_num_threads()} threads", _threads(cores))
+    told = f"{counted(cores, 'core')}; PyTorch uses {counted(torch.get_num_threads(), 'thread')}"
+    yield Finding("cpu", "ok", told, _threads(cores))
     if not torch.cuda.is_available():
         built = torch.version.cuda
         why = "this PyTorch was built for the CPU only" if built is None else f"built for CUDA {built}, no GPU found"
@@ -95,7 +97,7 @@ def _devices() -> Iterator[Finding]:
 
 def _threads(cores: int) -> str:
     given = os.environ.get("OMP_NUM_THREADS")
-    return f"OMP_NUM_THREADS={given} decides that; {cores} cores are there." if given else ""
+    return f"OMP_NUM_THREADS={given} decides that; {counted(cores, 'core')} can be had." if given else ""
 
 
 def _bfloat16() -> Iterator[Finding]:

@@ -170,7 +170,7 @@ class Bar(Silent):
 
 def accuracy(progress: Progress) -> str:
     """Held / done with its interval; only of the first ones in the data's order, since what ends early mostly fell."""
-    from potemkin.evaluate.record import Rate
+    from potemkin.evaluate.rates import Rate
 
     if not progress.done:
         return "robust accuracy not known yet"

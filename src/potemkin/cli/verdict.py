@@ -13,11 +13,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from potemkin.cli.gates import because_of
 from potemkin.cli.session import paragraph, plain
 
 if TYPE_CHECKING:
     from potemkin.cli.gates import Gate
-    from potemkin.evaluate.record import Rate, Record, Smell
+    from potemkin.evaluate.rates import Rate
+    from potemkin.evaluate.record import Record, Smell
 
 _ENDED = {
     "held": "went through all attacks",
@@ -55,9 +57,12 @@ class Verdict:
     def _gates(self, console: Console) -> None:
         if self.gates:
             console.print()
+        alarms = self.record.alarms
         for gate in self.gates:
-            style = "green" if gate.passes(self.record.rates) else "bold red"
-            paragraph(console, Text(gate.sentence(self.record.rates), style=style))
+            style = "green" if gate.passes(self.record.rates) and not alarms else "bold red"
+            paragraph(console, Text(gate.sentence(self.record.rates, alarms), style=style))
+        if self.gates and alarms:
+            paragraph(console, Text(plain(because_of(alarms)), style="bold red"))
 
     def _paths(self, console: Console) -> None:
         console.print()

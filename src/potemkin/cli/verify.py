@@ -1,4 +1,4 @@
-"""`potemkin verify`: check every claimed adversarial of a bundle again."""
+"""`potemkin verify`: check every claimed adversarial and every clean prediction of a bundle again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from potemkin.cli.options import ANSWER, MODEL, AnswerOptions, ModelOptions, Swi
 from potemkin.cli.session import Reply, Session, paragraph, plain
 
 if TYPE_CHECKING:
-    from potemkin.evaluate.verify import Verification
+    from potemkin.evaluate.verification import Verification
 
 
 @Parameter(name="*", group=ANSWER)
@@ -41,11 +41,12 @@ def verify(
     answer: AnswerOptions = AnswerOptions(),
     session: Annotated[Session, Parameter(parse=False)],
 ) -> Reply:
-    """Check every claimed adversarial of a bundle again: in the set, in the box, goal met.
+    """Check every claimed adversarial of a bundle again (in the set, in the box, goal met), and every clean prediction.
 
     potemkin verify runs/digits --model digits-cnn --data digits
 
-    Nothing is believed but the stored tensors, the ids and the threat model; the seed is the recorded one.
+    Nothing is believed but the stored tensors, the ids and the threat model; the seed is the recorded one. That an
+    example held is not checked: it takes the search again.
 
     Exit code 0: all confirmed. 1: some were refused, or the model or the data are not those that were audited.
 
@@ -63,7 +64,8 @@ def verify(
     from potemkin.evaluate.verify import verify as check
 
     classifier, source = network.bring(session, model, data)
-    session.say(f"Checking {bundle.record.outcomes['broken']} adversarials on {classifier.device} …")
+    counts = f"{len(bundle.lines)} clean predictions and {bundle.record.outcomes['broken']} adversarials"
+    session.say(f"Checking {counts} on {classifier.device} …")
     found = check(bundle, classifier, source)
     text = json.dumps(as_data(found), indent=2, ensure_ascii=False)
     if keep.out is not None:
@@ -77,6 +79,9 @@ def as_data(found: Verification) -> dict[str, object]:
         "passed": found.passed,
         "claimed": found.claimed,
         "confirmed": found.confirmed,
+        "examples": found.examples,
+        "agreed": found.agreed,
+        "held": found.held,
         "refused": [{"id": name, "why": why} for name, why in found.refused.items()],
         "notes": found.notes,
         "warnings": found.warnings,
@@ -85,8 +90,10 @@ def as_data(found: Verification) -> dict[str, object]:
 
 def _show(console: Console, found: Verification, out: Path | None) -> None:
     style = "bold green" if found.passed else "bold red"
-    told = f"{found.confirmed} of {found.claimed} claimed adversarials confirmed: in the set, in the box, goal met."
-    paragraph(console, Text(told, style=style))
+    first, *others = found.counts()
+    paragraph(console, Text(f"{first}.", style=style))
+    for line in others:
+        paragraph(console, Text(f"{line}."))
     for note in found.notes:
         paragraph(console, Text(f"note: {plain(note)}", style="yellow"))
     for warning in found.warnings:

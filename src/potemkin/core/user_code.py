@@ -82,7 +82,7 @@ class UserCode:
                 here = sorted(path.stem for path in Path.cwd().glob("*.py"))
                 raise self.error(
                     f"There is no module '{where}' (for the {self.role} '{self.spec}'), neither installed nor in the "
-                    f"working directory {Path.cwd()}.{suggest(where, here)} {self.form}"
+                    f"folder {Path.cwd()}.{suggest(where, here)} {self.form}"
                 ) from error
             raise self._while_importing(where, error) from error
         except (Exception, SystemExit) as error:

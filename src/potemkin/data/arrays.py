@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from potemkin.core.explain import counted
 from potemkin.data.labels import as_labels
 from potemkin.data.layout import Layout, find_layout
 from potemkin.data.source import BaseSource, Batch, ExampleId, Ints, make_batch
@@ -83,7 +84,9 @@ def _from_tensor(tensor: Tensor, what: str) -> NDArray[Any]:
 def _plain_ids(ids: Sequence[ExampleId] | Ints, total: int, name: str) -> list[ExampleId]:
     plain: list[ExampleId] = [i if isinstance(i, str) else int(i) for i in ids]
     if len(plain) != total:
-        raise DataError(f"{name} has {total} inputs but {len(plain)} ids: give one id per example.")
+        raise DataError(
+            f"Found {counted(total, 'input')} but {counted(len(plain), 'id')} in {name}: give one id per example."
+        )
     if len(set(plain)) != total:
-        raise DataError(f"{name} has ids that occur more than once: an id must belong to one example.")
+        raise DataError(f"Some ids of {name} occur more than once: an id must belong to one example.")
     return plain

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from potemkin.core.explain import counted
 from potemkin.data.labels import check_labels
 from potemkin.data.sampling import known_labels
 from potemkin.data.source import Batch, DataSource, Positions, as_positions
@@ -37,7 +38,7 @@ def check_source(
     """
     name = source.name
     if len(source) == 0 or (positions is not None and len(positions) == 0):
-        raise DataError(f"{name} holds no examples to evaluate: expected at least one.")
+        raise DataError(f"There are no examples to evaluate in {name}: expected at least one.")
     _check_shape(source, input_shape)
     _check_classes(source, classes)
     labels = known_labels(source)
@@ -49,8 +50,8 @@ def check_source(
     again = _first(source, chosen)
     if not (torch.equal(first.inputs, again.inputs) and torch.equal(first.labels, again.labels)):
         raise DataError(
-            f"{name} gave other inputs or labels when the first {len(first)} examples were read a second time: a "
-            "random augmentation, or shuffling? An evaluation needs fixed examples; switch that off."
+            f"{name} gave other inputs or labels when the first {counted(len(first), 'example')} had to be read a "
+            "second time: a random augmentation, or shuffling? An evaluation needs fixed examples; switch that off."
         )
 
 
@@ -67,7 +68,7 @@ def checked_batches(
         done += len(batch)
         yield batch
     if done != len(wanted):
-        raise DataError(f"{source.name} gave {done} examples, expected {len(wanted)}: some were skipped.")
+        raise DataError(f"{source.name} gave {counted(done, 'example')}, expected {len(wanted)}: some were skipped.")
 
 
 def check_batch(
@@ -84,8 +85,8 @@ def check_batch(
     finite = torch.isfinite(batch.inputs).flatten(1).all(dim=1)
     if not bool(finite.all()):
         raise DataError(
-            f"{name} has NaN or infinite inputs in {int((~finite).sum())} of the {len(batch)} examples looked at: "
-            f"{_named(batch, ~finite)}. Mend or leave out these examples (np.isfinite(inputs))."
+            f"The inputs of {name} are NaN or infinite in {_share(~finite)}: {_named(batch, ~finite)}. Mend or leave "
+            "out these examples (np.isfinite(inputs))."
         )
     _check_box(batch, name, box)
 
@@ -93,7 +94,9 @@ def check_batch(
 def _first(source: DataSource, positions: Positions) -> Batch:
     for batch in source.batches(_LOOK, positions):
         return batch
-    raise DataError(f"{source.name} says that it has {len(source)} examples, but gave none.")
+    raise DataError(
+        f"{source.name} gave no examples, though its length is {len(source)}: look at what its batches() yields."
+    )
 
 
 def _check_form(batch: Batch, name: str, input_shape: tuple[int, ...] | None) -> None:
@@ -120,11 +123,16 @@ def _check_shape(source: DataSource, wanted: tuple[int, ...] | None) -> None:
         advice = f"The count of numbers is the same: inputs.reshape(-1, {', '.join(map(str, wanted))}) may be meant."
         if len(found) == 3 and found == (*wanted[1:], wanted[0]):
             advice = "The channels come last; use inputs.transpose(0, 3, 1, 2)."
+        elif len(found) == len(wanted) == 3 and found == (wanted[2], *wanted[:2]):
+            advice = (
+                "The channels come first, and the model takes them last. uint8 images are put channels first: "
+                "give floats, images.astype('float32') / 255, or wrap the model so that it takes the channels first."
+            )
     elif len(found) == len(wanted) == 3 and {found[0], wanted[0]} == {1, 3} and found[1:] == tuple(wanted[1:]):
         advice = "One is grey, the other RGB: convert the images to what the model was trained on."
     elif len(found) == len(wanted) == 3 and found[0] == wanted[0]:
         advice = "Resize the images to what the model was trained on (image folders: image_size=S)."
-    raise DataError(f"{source.name} has inputs of shape {found}, but the model expects {tuple(wanted)}. {advice}")
+    raise DataError(f"The inputs of {source.name} have shape {found}, but the model expects {tuple(wanted)}. {advice}")
 
 
 def _check_classes(source: DataSource, classes: int | None) -> None:
@@ -135,13 +143,14 @@ def _check_classes(source: DataSource, classes: int | None) -> None:
     listed = f" ({names}{', ...' if held > _NAMED else ''})" if names else ""
     if held > classes:
         raise DataError(
-            f"{source.name} has {held} classes{listed}, but the model answers for {classes}: do they belong together?"
+            f"There are {held} classes in {source.name}{listed}, but the model answers for {classes}: do they belong "
+            "together?"
         )
     if getattr(source, "labels_by_rank", False):
         raise DataError(
-            f"{source.name} has {held} class subfolders{listed}, but the model answers for {classes}: a label is the "
-            "rank of its subfolder's name, so these cannot be the model's class numbers. Add the missing subfolders "
-            "(empty ones count), or give a 'path.py:function' that returns (inputs, labels)."
+            f"{source.name} has {counted(held, 'class subfolder')}{listed}, but the model answers for {classes}: a "
+            "label is the rank of its subfolder's name, so these cannot be the model's class numbers. Add the missing "
+            "subfolders (empty ones count), or give a 'path.py:function' that returns (inputs, labels)."
         )
 
 
@@ -158,9 +167,9 @@ def _check_box(batch: Batch, name: str, box: tuple[float, float]) -> None:
     least, most = float(inputs.min()), float(inputs.max())
     mean, std = float(inputs.mean()), float(inputs.std(correction=0))
     raise DataError(
-        f"{name} has inputs outside of the box [{low:g}, {high:g}] in {int(outside.sum())} of the {len(batch)} "
-        f"examples looked at: {_named(batch, outside)}. Found there: min {least:.4g}, max {most:.4g}, mean {mean:.4g}, "
-        f"std {std:.4g}. {_advice(batch.inputs, mean, std, (low, high))}"
+        f"The inputs of {name} lie outside of the box [{low:g}, {high:g}] in {_share(outside)}: "
+        f"{_named(batch, outside)}. Found there: min {least:.4g}, max {most:.4g}, mean {mean:.4g}, std {std:.4g}. "
+        f"{_advice(batch.inputs, mean, std, (low, high))}"
     )
 
 
@@ -199,7 +208,15 @@ def _advice_for_features(least: float, most: float, mean: float, std: float, spa
     return f"Scale the features into {span}, {_DECLARE}"
 
 
+def _share(which: Tensor) -> str:
+    """ "3 of the 64 examples looked at", and no "1 of the 1 examples"."""
+    if len(which) == 1:
+        return "the one example looked at"
+    return f"{int(which.sum())} of the {len(which)} examples looked at"
+
+
 def _named(batch: Batch, which: Tensor) -> str:
     places = np.flatnonzero(which.numpy())
     listed = ", ".join(repr(batch.ids[place]) for place in places[:_NAMED])
-    return f"{'ids' if len(places) > 1 else 'id'} {listed}{', ...' if len(places) > _NAMED else ''}"
+    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+    return f"{'ids' if len(places) > 1 else 'id'} {listed}{more}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from potemkin.core.explain import counted
 from potemkin.data.images import SUFFIXES, Picture, decode, measure
 from potemkin.data.source import BaseSource, Batch, ExampleId, Ints, make_batch
 from potemkin.errors import DataError
@@ -30,7 +31,9 @@ class FolderSource(BaseSource):
         names = _class_folders(root)
         found = [(label, file) for label, held in enumerate(names) for file in _pictures(root / held, root)]
         if not found:
-            raise DataError(f"{root} has {len(names)} class subfolders, but no picture in them ({_kinds()}).")
+            raise DataError(
+                f"{root} has {counted(len(names), 'class subfolder')}, but no picture in them ({_kinds()})."
+            )
         self._root, self._files = root, [f"{names[label]}/{file}" for label, file in found]
         self._labels = np.array([label for label, _ in found], dtype=np.int64)
         self._image_size = image_size
@@ -117,7 +120,7 @@ def _class_folders(root: Path) -> list[str]:
             "Move them into a subfolder or away."
         )
     if not names:
-        held = f"{len(stray)} pictures but no subfolder" if stray else "no subfolder"
+        held = f"{counted(len(stray), 'picture')} but no subfolder" if stray else "no subfolder"
         raise DataError(f"{root} has {held}: expected one subfolder per class, with its pictures in it ({_kinds()}).")
     return names
 
@@ -126,12 +129,28 @@ def _pictures(folder: Path, root: Path) -> Iterator[str]:
     for entry in _entries(folder):
         where = f"{folder.name}/{entry.name}"
         if entry.is_dir():
-            raise DataError(f"{where} in {root} is a folder inside a class: expected pictures only. Move it away.")
+            raise DataError(
+                f"{where} in {root} is a folder inside a class: expected pictures only. {_level_below(root)}"
+            )
         if Path(entry.name).suffix.lower() not in SUFFIXES:
             raise DataError(f"{where} in {root} is no picture ({_kinds()}). Move it away, or convert it.")
         if not _is_file(entry):
             raise DataError(f"{where} in {root} is no ordinary file, or a link that leads nowhere. Move it away.")
         yield entry.name
+
+
+def _level_below(root: Path) -> str:
+    """What to do about folders inside of classes: most often the root is one level too high (train/, test/)."""
+    holders = [entry.name for entry in _entries(root) if entry.is_dir() and _holds_folders_only(root / entry.name)]
+    if not holders:
+        return "Move it away."
+    forms = " or ".join(str(root / name) for name in holders[:3])
+    return f"Is the folder one level too high? Then give {forms}; else move it away."
+
+
+def _holds_folders_only(folder: Path) -> bool:
+    kinds = [entry.is_dir() for entry in _entries(folder)]
+    return bool(kinds) and all(kinds)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from potemkin.core.explain import counted
 from potemkin.data.source import Ints
 from potemkin.errors import DataError
 
@@ -23,7 +24,9 @@ def as_labels(array: NDArray[Any], total: int, name: str, classes: int | None = 
     if array.ndim != 1:
         raise DataError(f"The labels of {name} have shape {array.shape}, expected ({total},): one class number each.")
     if len(array) != total:
-        raise DataError(f"{name} has {total} inputs but {len(array)} labels: give one label per input.")
+        raise DataError(
+            f"Found {counted(total, 'input')} but {counted(len(array), 'label')} in {name}: give one label per input."
+        )
     labels = _whole_numbers(array, name)
     check_labels(labels, name, classes)
     return labels
@@ -54,7 +57,8 @@ def check_labels(labels: Ints, name: str, classes: int | None) -> None:
     if low < 0:
         where = int(np.argmax(labels < 0))
         raise DataError(
-            f"{name} has label {int(labels[where])} (the first at place {where}): classes are counted from 0. "
+            f"The labels of {name} include {int(labels[where])} (the first at place {where}): classes are counted from "
+            "0. "
             "If -1 stands for the negative class, map it to 0; leave unlabelled examples out."
         )
     if classes is None or high < classes:
@@ -66,6 +70,7 @@ def check_labels(labels: Ints, name: str, classes: int | None) -> None:
         )
     beyond = int((labels >= classes).sum())
     raise DataError(
-        f"{name} has labels up to {high}, but with {classes} classes they go from 0 to {classes - 1}; {beyond} of "
-        f"{labels.size} labels are beyond that. Do these data belong to this model?"
+        f"The labels of {name} go up to {high}, but with {classes} classes they go from 0 to {classes - 1}; {beyond} "
+        f"of {counted(labels.size, 'label')} {'lies' if beyond == 1 else 'lie'} beyond that. Do these data belong to "
+        "this model?"
     )

@@ -52,7 +52,7 @@ def find_layout(
     if inputs.ndim == 0:
         raise DataError(f"The inputs of {name} are a single number, expected one row per example: (N, ...).")
     if len(inputs) == 0:
-        raise DataError(f"{name} holds no examples (inputs of shape {shape}): there is nothing to evaluate.")
+        raise DataError(f"There are no examples in {name} (inputs of shape {shape}): there is nothing to evaluate.")
     if inputs.ndim == 1:
         raise DataError(
             f"The inputs of {name} have shape {shape}, expected (N, d) feature vectors or (N, C, H, W) images. "
@@ -62,22 +62,29 @@ def find_layout(
         raise DataError(f"The inputs of {name} have shape {shape}: the examples are empty.")
     if inputs.ndim == 2 or kind == "b":
         return Layout(tuple(shape[1:]))
-    return _of_floats(shape, name, wanted) if kind == "f" else _of_images(inputs, name, divisor, whole)
+    if kind == "f":
+        return _of_floats(shape, name, wanted, whole)
+    return _of_images(inputs, name, divisor, wanted, whole)
 
 
-def _of_floats(shape: tuple[int, ...], name: str, wanted: tuple[int, ...] | None) -> Layout:
+def _of_floats(shape: tuple[int, ...], name: str, wanted: tuple[int, ...] | None, whole: bool) -> Layout:
     looks_last = len(shape) == 4 and shape[3] in _CHANNELS and shape[1] not in _CHANNELS
     if looks_last and wanted != tuple(shape[1:]):
-        first = (shape[0], shape[3], shape[1], shape[2])
+        first = (shape[3], shape[1], shape[2])
+        # Whoever gives a data set sees its items one by one, without the count in front.
+        found, expected = (f"{shape}", (shape[0], *first)) if whole else (f"{tuple(shape[1:])} each", first)
+        what, order, where = (
+            ("inputs", "0, 3, 1, 2", "") if whole else ("image", "2, 0, 1", " where the data set makes it")
+        )
         raise DataError(
-            f"The float inputs of {name} have shape {shape}: the channels come last, expected first, {first}. "
-            "Use inputs.transpose(0, 3, 1, 2) (numpy) or inputs.permute(0, 3, 1, 2) (torch). "
+            f"The float inputs of {name} have shape {found}: the channels come last, expected first, {expected}. "
+            f"Use {what}.transpose({order}) (numpy) or {what}.permute({order}) (torch){where}. "
             "(Floats are never rearranged; uint8 images are.)"
         )
     return Layout(tuple(shape[1:]))
 
 
-def _of_images(inputs: NDArray[Any], name: str, divisor: float, whole: bool) -> Layout:
+def _of_images(inputs: NDArray[Any], name: str, divisor: float, wanted: tuple[int, ...] | None, whole: bool) -> Layout:
     _check_pixels(inputs, name, whole)
     shape = inputs.shape
     if len(shape) == 3:
@@ -93,6 +100,8 @@ def _of_images(inputs: NDArray[Any], name: str, divisor: float, whole: bool) -> 
             f"The images of {name} have shape {shape}: channels may come first or last. Give float32 (N, C, H, W)."
         )
     if first:
+        return Layout(tuple(shape[1:]), divisor)
+    if last and wanted == tuple(shape[1:]):
         return Layout(tuple(shape[1:]), divisor)
     if last:
         return Layout((shape[3], shape[1], shape[2]), divisor, "last")

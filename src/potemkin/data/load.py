@@ -42,7 +42,7 @@ def load_data(spec: object, *, image_size: int | None = None, input_shape: tuple
       (input, label) that can be read again and knows its length.
 
     `image_size` (image folders only) resizes the short side and crops the centre. `input_shape` is the shape of one
-    example that the model expects, where known: it lets floats (H, W, C) pass.
+    example that the model expects, where known: it lets pictures with their channels last, (H, W, C), pass as they are.
 
     Errors: DataError (the data), ConfigError (`spec` is no such thing, wrong arguments).
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from potemkin.core.explain import counted
 from potemkin.core.random import text_key
 from potemkin.errors import ConfigError
 
@@ -112,7 +113,7 @@ class BaseSource(ABC):
         return fingerprint(self, indices)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r}: {len(self)} examples of shape {self.input_shape}>"
+        return f"<{type(self).__name__} {self.name!r}: {counted(len(self), 'example')} of shape {self.input_shape}>"
 
 
 def check_size(size: int) -> int:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from potemkin.core.outcomes import Outcome
 from potemkin.core.random import RowStreams, row_keys
 from potemkin.core.rows import finite, pad_rows
 from potemkin.data.source import Batch as DataBatch
 from potemkin.data.source import id_key
-from potemkin.engine.jobs import Example, Outcome, Result, Spent
+from potemkin.engine.dispatch import Dispatch
+from potemkin.engine.jobs import Example, Result, Spent
+from potemkin.engine.setup import Setup
 from potemkin.errors import ModelError
 from potemkin.models.oracle import Meter
 from potemkin.threat.goals import NO_TARGET, strictly_right
-
-if TYPE_CHECKING:
-    from potemkin.engine.engine import Engine
 
 WINDOW_BYTES = 512 * 2**20
 WINDOW_EXAMPLES = 2**16
@@ -31,8 +30,8 @@ CLEAN = Spent(forwards=1)
 class Admission:
     """Reads data batch by batch, asks for the clean scores, and hands the examples that are right to the engine."""
 
-    def __init__(self, engine: Engine, batches: Iterable[DataBatch]) -> None:
-        self.engine = engine
+    def __init__(self, setup: Setup, dispatch: Dispatch, batches: Iterable[DataBatch]) -> None:
+        self.setup, self.dispatch = setup, dispatch
         self.dry = False
         self._batches: Iterator[DataBatch] = iter(batches)
         self._read = 0
@@ -40,7 +39,7 @@ class Admission:
 
     def fill(self, wanted: int) -> None:
         """Read on until `wanted` more jobs are ready, a result is due, the window is full, or the data end."""
-        dispatch = self.engine.dispatch
+        dispatch = self.dispatch
         goal = len(dispatch.ready) + max(0, wanted)
         while len(dispatch.ready) < goal and self._read - dispatch.told < self._window:
             if self.dry or dispatch.due:
@@ -49,17 +48,17 @@ class Admission:
             if batch is None:
                 self.dry = True
                 return
-            rows = self.engine.settings.rows
+            rows = self.setup.settings.rows
             for start in range(0, len(batch.ids), rows):
                 self._admit(batch, slice(start, start + rows))
 
     def _admit(self, batch: DataBatch, part: slice) -> None:
-        engine = self.engine
-        box = engine.oracle.classifier.box
+        setup = self.setup
+        box = setup.oracle.classifier.box
         # Rounding on the way here may have left an input a last bit outside; a set needs its centre inside.
         inputs, labels = box.clip(batch.inputs[part]), batch.labels[part].to(torch.int64)
         fitting = WINDOW_BYTES // max(1, inputs[0].numel() * 4)
-        self._window = max(engine.settings.rows * 2, min(WINDOW_EXAMPLES, fitting))
+        self._window = max(setup.settings.rows * 2, min(WINDOW_EXAMPLES, fitting))
         outputs = self._clean_outputs(inputs)
         if int(labels.max()) >= outputs.shape[1] or int(labels.min()) < 0:
             raise ModelError(
@@ -69,9 +68,9 @@ class Admission:
             )
         keys = torch.tensor([id_key(name) for name in batch.ids[part]], dtype=torch.int64)
         none = torch.full_like(keys, -1)
-        streams = RowStreams(row_keys(engine.seed, keys, 0, none, none))
-        goal_targets = engine.threat.goal.targets(outputs, labels, streams)
-        aims = [self._aims(number, outputs, labels, goal_targets, keys) for number in range(len(engine.attacks))]
+        streams = RowStreams(row_keys(setup.seed, keys, 0, none, none))
+        goal_targets = setup.threat.goal.targets(outputs, labels, streams)
+        aims = [self._aims(number, outputs, labels, goal_targets, keys) for number in range(len(setup.attacks))]
         right, readable = strictly_right(outputs, labels).tolist(), finite(outputs).tolist()
         for row, name in enumerate(batch.ids[part]):
             example = Example(
@@ -94,13 +93,13 @@ class Admission:
             self._close(example, "error", "the model's scores on the clean input are not finite", right=False)
         elif not right:
             self._close(example, "clean_wrong", None, right=False)
-        elif self.engine.threat.goal.targeted and example.goal_target == NO_TARGET:
+        elif self.setup.threat.goal.targeted and example.goal_target == NO_TARGET:
             self._close(example, "error", "the true class is the target itself: leave such examples out", right=True)
         else:
-            self.engine.dispatch.begin(example)
+            self.dispatch.begin(example)
 
     def _close(self, example: Example, outcome: Outcome, why: str | None, right: bool) -> None:
-        self.engine.dispatch.tell(
+        self.dispatch.tell(
             Result(
                 example.order, example.id, example.position, example.label, example.inputs, example.clean_outputs,
                 outcome, why, example.spent, right=right,
@@ -108,22 +107,22 @@ class Admission:
         )  # fmt: skip
 
     def _clean_outputs(self, inputs: Tensor) -> Tensor:
-        engine = self.engine
-        rows, device = engine.settings.rows, engine.batch.device
+        setup = self.setup
+        rows, device = setup.settings.rows, setup.device
         count = inputs.shape[0]
         active = torch.arange(rows, device=device) < count
-        padded = pad_rows(inputs, rows).to(device, engine.settings.dtype)
-        answer = engine.oracle.ask(padded, active=active, meter=Meter.zeros(rows, device), purpose="clean")
+        padded = pad_rows(inputs, rows).to(device, setup.settings.dtype)
+        answer = setup.oracle.ask(padded, active=active, meter=Meter.zeros(rows, device), purpose="clean")
         return answer.outputs[:count].cpu()
 
     def _aims(
         self, number: int, outputs: Tensor, labels: Tensor, goal_targets: Tensor, keys: Tensor
     ) -> list[list[tuple[int, int]]]:
         """Per example, the (label, target) pairs of one attack; a targeted goal replaces the attack's own choice."""
-        engine = self.engine
-        if engine.threat.goal.targeted:
+        setup = self.setup
+        if setup.threat.goal.targeted:
             return [[(label, target)] for label, target in zip(labels.tolist(), goal_targets.tolist(), strict=True)]
         none = torch.full_like(keys, -1)
-        streams = RowStreams(row_keys(engine.seed, keys, engine.attack_keys[number], none, none))
-        label, target = engine.attacks[number].targeting.aims(outputs, labels, streams)
+        streams = RowStreams(row_keys(setup.seed, keys, setup.attack_keys[number], none, none))
+        label, target = setup.attacks[number].targeting.aims(outputs, labels, streams)
         return [list(zip(*pair, strict=True)) for pair in zip(label.tolist(), target.tolist(), strict=True)]

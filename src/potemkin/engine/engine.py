@@ -9,14 +9,14 @@ nothing more, and memory stays flat however long the data are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from potemkin.attacks.program import Asks, Attack, Program
 from potemkin.core.canonical import show
-from potemkin.core.random import row_keys, text_key
+from potemkin.core.explain import counted
+from potemkin.core.random import row_keys
 from potemkin.data.source import Batch as DataBatch
 from potemkin.engine.admission import Admission
 from potemkin.engine.batch import BUDGET, CLAIMS, FINISHED, NONFINITE, RUNNING, Batch, Seats
@@ -24,26 +24,10 @@ from potemkin.engine.claims import ClaimQueue
 from potemkin.engine.dispatch import Dispatch
 from potemkin.engine.jobs import End, Flight, Point, Result, Spent, Stage
 from potemkin.engine.plan import Cascade
+from potemkin.engine.setup import Settings, Setup
 from potemkin.engine.verifier import Verifier
 from potemkin.models.oracle import Oracle
 from potemkin.threat.threat_model import ThreatModel
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the engine runs; nothing here changes an outcome except `rows`, whose effect is rounding."""
-
-    rows: int = 128
-    """Rows of the batch, a multiple of 8."""
-    stride: int = 1
-    """Steps between two looks at which rows are done; more where looking waits for a device."""
-    verify_rows: int = 32
-    """Row count of the verifier's own forward pass."""
-    retire_cycles: bool = True
-    """Retire deterministic rows that came back to a state they had been in."""
-    speculate: bool = True
-    """Fill the batch with later jobs when nothing else is left."""
-    dtype: torch.dtype = torch.float32
 
 
 class Engine:
@@ -60,12 +44,11 @@ class Engine:
         on_step: Callable[[], None] | None = None,
     ) -> None:
         self.on_step = on_step
-        self.oracle, self.threat, self.attacks = oracle, threat, tuple(attacks)
-        self.seed, self.settings = seed, settings
-        self.attack_keys = [text_key(show(attack)) for attack in self.attacks]
-        self.batch = Batch(oracle, threat.set, threat.goal, settings.rows, settings.retire_cycles, self._climbs())
+        self.setup = Setup(oracle, threat, tuple(attacks), seed, settings)
+        climbs = self.setup.climbs
+        self.batch = Batch(oracle, threat.set, threat.goal, settings.rows, settings.retire_cycles, climbs)
         self.claims = ClaimQueue(Verifier(oracle, threat, settings.verify_rows))
-        self.dispatch = Dispatch(Cascade(self.attacks, threat.set.eps), self._recall)
+        self.dispatch = Dispatch(Cascade(self.setup.attacks, threat.set.eps), self._recall)
         self.seated: dict[int, Flight] = {}
         self._programs: dict[int, Program] = {}
         # Running ahead would spend a query budget that the real job may still need.
@@ -73,7 +56,7 @@ class Engine:
 
     def run(self, batches: Iterable[DataBatch]) -> Iterator[Result]:
         """Attack every example of `batches`; yield results in their order as soon as they are known."""
-        admission = Admission(self, batches)
+        admission = Admission(self.setup, self.dispatch, batches)
         while True:
             admission.fill(len(self.batch.free()) - len(self.dispatch.ready))
             if self.dispatch.due:
@@ -81,7 +64,7 @@ class Engine:
                 continue
             self._refill(dry=admission.dry)
             if self.seated:
-                for _ in range(self.settings.stride):
+                for _ in range(self.setup.settings.stride):
                     self.batch.advance()
                 self._retire()
                 if self.on_step is not None:
@@ -95,7 +78,7 @@ class Engine:
     @property
     def fill(self) -> float:
         """Share of the rows computed in the search that belonged to a job."""
-        return self.batch.filled / max(1, self.batch.steps * self.settings.rows)
+        return self.batch.filled / max(1, self.batch.steps * self.setup.settings.rows)
 
     def _refill(self, dry: bool) -> None:
         free = self.batch.free()
@@ -119,7 +102,7 @@ class Engine:
             self.seated[slot] = flight
 
     def _seats(self, attack: int, flights: list[Flight]) -> Seats:
-        device, dtype = self.batch.device, self.settings.dtype
+        device, dtype = self.batch.device, self.setup.settings.dtype
         jobs, examples = [flight.job for flight in flights], [flight.example for flight in flights]
 
         def whole(values: list[int]) -> Tensor:
@@ -136,19 +119,14 @@ class Engine:
             clean=torch.stack([example.clean_outputs for example in examples]).to(device, dtype),
             eps=torch.tensor([job.eps for job in jobs], dtype=dtype, device=device),
             steps=whole([job.steps for job in jobs]).to(device),
-            keys=row_keys(self.seed, keys, self.attack_keys[attack], targets, restarts).to(device),
+            keys=row_keys(self.setup.seed, keys, self.setup.attack_keys[attack], targets, restarts).to(device),
         )
-
-    def _climbs(self) -> bool:
-        """Whether any attack of this run asks for gradients."""
-        norm, targeted = self.threat.set.norm_name, self.threat.goal.targeted
-        return any(attack.program(2, norm, targeted).asks is Asks.GRADIENTS for attack in self.attacks)
 
     def _program(self, attack: int) -> Program:
         if attack not in self._programs:
-            classes = self.oracle.classifier.classes or 2
-            norm, targeted = self.threat.set.norm_name, self.threat.goal.targeted
-            self._programs[attack] = self.attacks[attack].program(classes, norm, targeted)
+            classes = self.setup.oracle.classifier.classes or 2
+            norm, targeted = self.setup.threat.set.norm_name, self.setup.threat.goal.targeted
+            self._programs[attack] = self.setup.attacks[attack].program(classes, norm, targeted)
         return self._programs[attack]
 
     def _retire(self) -> None:
@@ -174,14 +152,18 @@ class Engine:
         self.batch.release(over)
 
     def _ending(self, flight: Flight, code: int) -> tuple[End, str | None]:
-        recipe = show(self.attacks[flight.job.attack])
+        recipe = show(self.setup.attacks[flight.job.attack])
         if code == NONFINITE:
             return End.NONFINITE, f"{recipe}: the model's scores became NaN or infinite during the search"
         if code == BUDGET:
-            return End.BUDGET, f"the budget of {self.threat.access.queries} queries per example is used up"
+            return (
+                End.BUDGET,
+                f"the budget of {counted(self.setup.threat.access.queries or 0, 'query')} per example is used up",
+            )
         assert code == FINISHED
         if flight.refusals:
-            return End.REFUSED, f"{recipe}: {len(flight.refusals)} claims refused; the last one {flight.refusals[-1]}"
+            refused = counted(len(flight.refusals), "claim")
+            return End.REFUSED, f"{recipe}: {refused} refused; the last one {flight.refusals[-1]}"
         if flight.job.eps == 0:
             return End.HELD, None
         if not flight.steered:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from potemkin.core.outcomes import Outcome
+
 if TYPE_CHECKING:
     from potemkin.engine.batch import Parked
-
-Outcome = Literal["clean_wrong", "broken", "budget", "held", "invalid", "error"]
-"""The partition that every rate is computed from; first match wins, in this order."""
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,19 @@ from potemkin.data.checks import check_source, checked_batches
 from potemkin.data.load import as_source, load_data
 from potemkin.data.sampling import Choice, choose_from
 from potemkin.data.source import Batch, DataSource, Fingerprint
-from potemkin.engine.engine import Engine, Settings
+from potemkin.engine.engine import Engine
+from potemkin.engine.setup import Settings
 from potemkin.errors import ModelChangedError
-from potemkin.evaluate import record as records
+from potemkin.evaluate import asked
 from potemkin.evaluate.bundle_write import BundleWriter
 from potemkin.evaluate.collect import Collector
 from potemkin.evaluate.environment import environment
 from potemkin.evaluate.interrupts import uninterrupted
 from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows
-from potemkin.evaluate.smells import examine, reflect
+from potemkin.evaluate.rates import Rates
+from potemkin.evaluate.record import Record, Smell
+from potemkin.evaluate.smells.examine import examine
+from potemkin.evaluate.smells.reflect import reflect
 from potemkin.models.classifier import Classifier
 from potemkin.models.oracle import Oracle
 from potemkin.threat.sets.base import PerturbationSet
@@ -67,7 +71,7 @@ def audit(
     overwrite: bool = False,
     command: str | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> records.Record:
+) -> Record:
     """Attack every chosen example within the threat model and say how each ended.
 
     Robust accuracy = examples that held / n; an example counts as broken only if the verifier's own float32 forward
@@ -95,7 +99,8 @@ def audit(
         The `Record`. After Ctrl-C: the Record of what is done, marked incomplete.
 
     Cost:
-        At most 1 clean forward plus each attack's declared cost per example; see `Record.cost` for what it was.
+        At most 1 clean forward plus each attack's declared cost per example, after 3 forwards and 2 backwards of one
+        batch to look at the model; see `Record.cost` for what it was.
 
     Raises:
         ConfigError: a setting is wrong, or an attack asks for more than the threat model allows.
@@ -146,7 +151,7 @@ class Run:
         overwrite: bool,
         command: str | None,
         progress: Callable[[Progress], None] | None,
-    ) -> records.Record:
+    ) -> Record:
         began = time.perf_counter()
         oracle = Oracle(self.classifier, self.threat.access)
         writer = None if out is None else BundleWriter(out, input_shape=self.source.input_shape, overwrite=overwrite)
@@ -186,8 +191,8 @@ class Run:
     def _prepare(self, oracle: Oracle) -> None:
         classes = self.classifier.classes or 2
         self.attacks = cheapest_first(self.attacks, self.threat, classes)
-        if self.checkup.randomised:
-            self.settings = replace(self.settings, retire_cycles=False)
+        retire = self.settings.retire_cycles and self.checkup.may_retire
+        self.settings = replace(self.settings, retire_cycles=retire)
         self.engine = Engine(oracle, self.threat, self.attacks, seed=self.seed, settings=self.settings)
 
     def _batches(self, fingerprint: Fingerprint | None = None) -> Iterator[Batch]:
@@ -210,24 +215,24 @@ class Run:
         self,
         oracle: Oracle,
         collector: Collector,
-        smells: list[records.Smell],
+        smells: list[Smell],
         why: str | None,
         command: str | None,
         seconds: float,
-    ) -> records.Record:
+    ) -> Record:
         total = len(self.choice.positions)
         incomplete = why if collector.n < total else None
         data_fingerprint = (
             collector.hash.hexdigest() if incomplete is None else self.source.fingerprint(self.choice.positions)
         )
         passes = sum(cost.forward_equivalents for cost in oracle.physical.values())
-        return records.Record(
+        return Record(
             potemkin=__version__,
             complete=incomplete is None,
             why_incomplete=incomplete,
             threat=self._threat_info(),
             model=self._model_info(),
-            data=records.DataInfo(
+            data=asked.DataInfo(
                 name=self.source.name,
                 fingerprint=data_fingerprint,
                 total=len(self.source),
@@ -236,7 +241,7 @@ class Run:
                 class_names=self.source.class_names,
             ),
             seed=self.seed,
-            settings=records.Settings(
+            settings=asked.Settings(
                 rows=self.settings.rows,
                 stride=self.settings.stride,
                 verify_rows=self.settings.verify_rows,
@@ -246,9 +251,7 @@ class Run:
             ),
             attacks=collector.summaries(self.attacks),
             outcomes=dict(collector.outcomes),
-            rates=records.Rates.of(
-                {str(name): count for name, count in collector.outcomes.items()}, collector.clean_right
-            ),
+            rates=Rates.of({str(name): count for name, count in collector.outcomes.items()}, collector.clean_right),
             cost=collector.costs(oracle.physical, self.engine.dispatch.speculative),
             batch_fill=self.engine.fill,
             smells=smells,
@@ -256,9 +259,9 @@ class Run:
             environment=environment(self.classifier.device, command),
         )
 
-    def _threat_info(self) -> records.ThreatInfo:
+    def _threat_info(self) -> asked.ThreatInfo:
         box = self.classifier.box
-        return records.ThreatInfo(
+        return asked.ThreatInfo(
             sentence=self.threat.sentence(box),
             notation=show(self.threat.set if self.threat == ThreatModel(self.threat.set) else self.threat),
             norm=self.threat.set.norm_name,
@@ -269,9 +272,9 @@ class Run:
             box=(box.low, box.high),
         )
 
-    def _model_info(self) -> records.ModelInfo:
+    def _model_info(self) -> asked.ModelInfo:
         preprocessing = self.classifier.preprocessing
-        return records.ModelInfo(
+        return asked.ModelInfo(
             name=self.classifier.name,
             fingerprint=self.fingerprint,
             parameters=self.classifier.parameter_count,

@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
+from potemkin.core.outcomes import OUTCOMES
 from potemkin.errors import BundleError
-from potemkin.evaluate.record import OUTCOMES, ExampleLine, Record, explain, parse_record
+from potemkin.evaluate.lines import ExampleLine
+from potemkin.evaluate.record import Record, explain, parse_record
 
 RECORD = "record.json"
 EXAMPLES = "examples.jsonl"
 ADVERSARIALS = "adversarials.safetensors"
 REPORT = "report.html"
 PARTIAL = ".partial"
+"""How the names of unfinished bundles begin, hidden folders inside the bundle's own."""
 TENSORS = ("inputs", "gallery_clean", "gallery_attempt")
 POSITIONS = "positions"
 """(n,) int64 in adversarials.safetensors: where each line's example stands in the data."""
@@ -60,7 +63,8 @@ def read_bundle(folder: str | Path) -> Bundle:
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a folder. Give the folder that `potemkin audit --out` wrote.")
     if not (folder / RECORD).is_file():
-        cut = f" It holds {PARTIAL}, so a run is still writing into it or was killed." if _has(folder, PARTIAL) else ""
+        partial = next((path.name for path in sorted(folder.glob(f"{PARTIAL}*"))), None)
+        cut = f" It holds {partial}, so a run is still writing into it or was killed." if partial else ""
         raise BundleError(
             f"{folder} is not a bundle: it has no {RECORD}.{cut} Give the folder that `potemkin audit --out` wrote."
         )
@@ -69,10 +73,6 @@ def read_bundle(folder: str | Path) -> Bundle:
     _check_lines(bundle)
     _check_tensors(bundle)
     return replace(bundle, lines=_placed(bundle))
-
-
-def _has(folder: Path, name: str) -> bool:
-    return (folder / name).exists()
 
 
 def _bytes(path: Path) -> bytes:

@@ -6,8 +6,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -15,21 +14,24 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from potemkin.errors import BundleError
-from potemkin.evaluate.bundle_read import ADVERSARIALS, EXAMPLES, PARTIAL, POSITIONS, RECORD, REPORT, TENSORS
+from potemkin.evaluate.bundle_partial import Partial, explained
+from potemkin.evaluate.bundle_read import ADVERSARIALS, EXAMPLES, POSITIONS, RECORD, REPORT, TENSORS
 from potemkin.evaluate.interrupts import uninterrupted
-from potemkin.evaluate.record import ExampleLine, GalleryItem, Record
+from potemkin.evaluate.lines import ExampleLine, GalleryItem
+from potemkin.evaluate.record import Record
 
 GALLERY_LIMITS: dict[str, int] = {"broken": 12, "held": 6}
 
 
 class BundleWriter:
-    """Spools one evaluation to `folder/.partial` and turns it into a bundle at `finish`.
+    """Spools one evaluation to a hidden folder of its own inside `folder` and turns it into a bundle at `finish`.
 
     `record.json` is moved last, so a folder that has one is whole. `abort` (or leaving the `with` block early)
-    removes what was spooled, and the folder, too, if it was made for this run.
+    removes what was spooled, and the folder, too, if it was made for this run. Of several runs that write into one
+    folder with `overwrite`, each finishes a whole bundle, and that of the last one stays.
 
-    Raises BundleError at construction where the folder holds something else, or a bundle and not `overwrite`.
+    Raises BundleError at construction where the folder holds something else, or a bundle or another run under way and
+    not `overwrite`.
     """
 
     def __init__(self, folder: str | Path, *, input_shape: tuple[int, ...], overwrite: bool = False) -> None:
@@ -40,15 +42,15 @@ class BundleWriter:
         self._shown: Counter[str] = Counter()
         self._rows: Counter[str] = Counter()
         self._last_position = -1
-        self._partial = self.folder / PARTIAL
-        self._made = not self.folder.exists()
-        _refuse_foreign(self.folder, overwrite)
-        with _explained(self.folder):
-            shutil.rmtree(self._partial, ignore_errors=True)
-            self._partial.mkdir(parents=True)
-            self._lines: BinaryIO = (self._partial / EXAMPLES).open("wb")
-            self._spools: dict[str, BinaryIO] = {name: (self._partial / name).open("wb") for name in TENSORS}
-            self._places: BinaryIO = (self._partial / POSITIONS).open("wb")
+        self._partial = Partial(self.folder, overwrite)
+        try:
+            with explained(self.folder):
+                self._lines: BinaryIO = (self._partial.path / EXAMPLES).open("wb")
+                self._spools = {name: (self._partial.path / name).open("wb") for name in TENSORS}
+                self._places: BinaryIO = (self._partial.path / POSITIONS).open("wb")
+        except BaseException:
+            self._partial.abandon()
+            raise
         self._open = True
 
     def wants_picture(self, outcome: str) -> bool:
@@ -73,7 +75,7 @@ class BundleWriter:
         if line.position <= self._last_position:
             raise ValueError(f"position {line.position} after {self._last_position}: examples come in data order")
         self._last_position = line.position
-        with _explained(self.folder):
+        with explained(self.folder):
             row = self._spool("inputs", adversarial) if adversarial is not None else None
             line = line.model_copy(update={"adversarial": row})
             text = json.dumps(line.model_dump(mode="json"), allow_nan=False, ensure_ascii=False)
@@ -93,17 +95,16 @@ class BundleWriter:
         if tuple(record.model.input_shape) != self.input_shape:
             raise ValueError(f"input_shape {record.model.input_shape} in the record, {self.input_shape} in the writer")
         record = record.model_copy(update={"gallery": list(self.gallery)})
-        with _explained(self.folder):
+        with explained(self.folder):
             self._close()
             self._join_tensors()
-            (self._partial / RECORD).write_text(record.to_json() + "\n", encoding="utf-8")
-            with uninterrupted():  # all three files, or none
+            (self._partial.path / RECORD).write_text(record.to_json() + "\n", encoding="utf-8")
+            with self._partial.ending(), uninterrupted():  # all three files, or none, and all of this run
                 for stale in (RECORD, REPORT):
                     (self.folder / stale).unlink(missing_ok=True)
                 for name in (EXAMPLES, ADVERSARIALS, RECORD):
-                    os.replace(self._partial / name, self.folder / name)
+                    os.replace(self._partial.path / name, self.folder / name)
                 self._open = False
-            shutil.rmtree(self._partial, ignore_errors=True)
         return record
 
     def abort(self) -> None:
@@ -113,9 +114,7 @@ class BundleWriter:
         with suppress(OSError):  # what a full disk could not flush is thrown away anyway
             self._close()
         self._open = False
-        shutil.rmtree(self._partial, ignore_errors=True)
-        if self._made and self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        self._partial.abandon()
 
     def __enter__(self) -> Self:
         return self
@@ -162,41 +161,12 @@ class BundleWriter:
         kinds = {POSITIONS: ("I64", [sum(self.counts.values())])}
         kinds |= {name: ("F32", [self._rows[name], *self.input_shape]) for name in TENSORS}
         for name, (dtype, shape) in kinds.items():
-            start, end = end, end + (self._partial / name).stat().st_size
+            start, end = end, end + (self._partial.path / name).stat().st_size
             header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
-        with (self._partial / ADVERSARIALS).open("wb") as file:
+        with (self._partial.path / ADVERSARIALS).open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in kinds:
-                with (self._partial / name).open("rb") as spool:
+                with (self._partial.path / name).open("rb") as spool:
                     shutil.copyfileobj(spool, file, 1 << 20)
-
-
-def _refuse_foreign(folder: Path, overwrite: bool) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise BundleError(f"{folder} is a file; the bundle needs a folder. Give another --out.")
-    names = {item.name for item in folder.iterdir()}
-    ours = RECORD in names or PARTIAL in names
-    if names and not ours:
-        raise BundleError(
-            f"{folder} is not empty and holds no {RECORD}: it is not a bundle, and it is left alone. "
-            "Give another --out, a new or empty folder."
-        )
-    if names and not overwrite:
-        why = "holds a bundle" if RECORD in names else "is being written to, or was left behind by a killed run"
-        raise BundleError(f"{folder} already {why}. Give another --out, or --overwrite to replace it.")
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """A full disk or a folder without permission is the user's to mend, so it is told in their words."""
-    try:
-        yield
-    except OSError as problem:
-        raise BundleError(
-            f"{folder} cannot be written ({problem.strerror or problem}). Check the disk space and the permissions, "
-            "or give another --out."
-        ) from problem

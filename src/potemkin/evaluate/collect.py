@@ -10,10 +10,14 @@ from torch import Tensor
 
 from potemkin.attacks.program import Attack
 from potemkin.core.canonical import show
+from potemkin.core.outcomes import OUTCOMES, Outcome
 from potemkin.data.source import Fingerprint
 from potemkin.engine.jobs import Result, Spent
-from potemkin.evaluate import record as records
 from potemkin.evaluate.bundle_write import BundleWriter
+from potemkin.evaluate.costs import Cost, Costs, PurposeCosts
+from potemkin.evaluate.lines import ExampleLine
+from potemkin.evaluate.rates import Rate
+from potemkin.evaluate.record import AttackSummary
 from potemkin.models import oracle as oracles
 
 
@@ -22,7 +26,7 @@ class Collector:
 
     def __init__(self, writer: BundleWriter | None, scores: bool = True) -> None:
         self.writer, self.scores = writer, scores
-        self.outcomes: Counter[records.Outcome] = Counter(dict.fromkeys(records.OUTCOMES, 0))
+        self.outcomes: Counter[Outcome] = Counter(dict.fromkeys(OUTCOMES, 0))
         self.whys: Counter[tuple[str, str]] = Counter()
         self.clean_right = 0
         self.useful = Spent()
@@ -70,54 +74,54 @@ class Collector:
             attempt=point,
         )
 
-    def summaries(self, attacks: Sequence[Attack]) -> list[records.AttackSummary]:
+    def summaries(self, attacks: Sequence[Attack]) -> list[AttackSummary]:
         """What each attack of the cascade contributed: an example meets the attacks in order until it falls."""
         left = self.outcomes["held"] + sum(self.broken.values())
         found = []
         for number, attack in enumerate(attacks):
             left -= self.broken[number]
             found.append(
-                records.AttackSummary(
+                AttackSummary(
                     recipe=show(attack),
                     order=number,
                     tried=self.tried[number],
                     jobs=self.jobs[number],
                     broken=self.broken[number],
                     invalid_claims=self.refused[number],
-                    robust_accuracy_after=records.Rate.of(left, self.n),
+                    robust_accuracy_after=Rate.of(left, self.n),
                     cost=as_cost(self.spent.get(number, Spent())),
                 )
             )
         return found
 
-    def costs(self, physical: Mapping[oracles.Purpose, oracles.Cost], speculative: Spent) -> records.Costs:
+    def costs(self, physical: Mapping[oracles.Purpose, oracles.Cost], speculative: Spent) -> Costs:
         """Useful: what the examples themselves needed. Physical: every row that was computed."""
         by_purpose = {
-            purpose: records.Cost(
+            purpose: Cost(
                 forwards=cost.forwards, backwards=cost.backwards, queries=cost.forwards if purpose == "search" else 0
             )
             for purpose, cost in physical.items()
         }
-        return records.Costs(
+        return Costs(
             useful=as_cost(self.useful),
-            physical=sum(by_purpose.values(), records.Cost()),
+            physical=sum(by_purpose.values(), Cost()),
             speculative=as_cost(speculative),
-            by_purpose=records.PurposeCosts(**by_purpose),
+            by_purpose=PurposeCosts(**by_purpose),
         )
 
 
-def as_cost(spent: Spent) -> records.Cost:
+def as_cost(spent: Spent) -> Cost:
     """The record's form of counted passes."""
-    return records.Cost(forwards=spent.forwards, backwards=spent.backwards, queries=spent.queries)
+    return Cost(forwards=spent.forwards, backwards=spent.backwards, queries=spent.queries)
 
 
-def example_line(result: Result, attacks: Sequence[Attack], scores: bool = True) -> records.ExampleLine:
+def example_line(result: Result, attacks: Sequence[Attack], scores: bool = True) -> ExampleLine:
     """The line of examples.jsonl for one result; `scores`: whether the search saw scores, not only decisions."""
     job, point = result.broken_by, result.point
     attacked = None if point is None or not bool(torch.isfinite(point.outputs).all()) else point.outputs
     # Under decision access the search saw ones and zeros; the verifier, whose outputs a broken example has, saw scores.
     shown = scores or result.outcome == "broken"
-    return records.ExampleLine(
+    return ExampleLine(
         id=result.id,
         position=result.position,
         label=result.label,

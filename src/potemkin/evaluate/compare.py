@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from potemkin.errors import BundleError
 from potemkin.evaluate.bundle_read import Bundle
-from potemkin.evaluate.record import ExampleLine, Rate, Record
+from potemkin.evaluate.lines import ExampleLine
+from potemkin.evaluate.rates import Rate
+from potemkin.evaluate.record import Record
 from potemkin.evaluate.statistics import mcnemar
 
 

@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 
 from potemkin.attacks.program import Attack
+from potemkin.core.explain import counted
+from potemkin.core.outcomes import OUTCOMES, Outcome
 from potemkin.core.rows import round_up
 from potemkin.data.checks import check_batch
 from potemkin.data.source import Batch
-from potemkin.engine.engine import Engine, Settings
-from potemkin.engine.jobs import Outcome, Result
+from potemkin.engine.engine import Engine
+from potemkin.engine.jobs import Result
+from potemkin.engine.setup import Settings
 from potemkin.errors import DataError
 from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows
-from potemkin.evaluate.smells import examine
+from potemkin.evaluate.smells.examine import examine
 from potemkin.models.classifier import Classifier
 from potemkin.models.oracle import Meter, Oracle
 from potemkin.threat.sets.base import PerturbationSet
@@ -25,7 +28,7 @@ from potemkin.threat.threat_model import ThreatModel
 
 @dataclass
 class Perturbed:
-    """What an attack found, row by row."""
+    """What an attack found, row by row; printed, it is one line."""
 
     inputs: Tensor
     """(B, *shape): the verified adversarial where `outcome` is "broken"; else the attack's best attempt; the clean
@@ -39,6 +42,13 @@ class Perturbed:
     cost: Meter
     """(B,) forwards, backwards and queries that each row needed, the clean forward included."""
 
+    def __repr__(self) -> str:
+        """`<Perturbed: 8 rows, 5 broken, 3 held; 41 forwards, 25 backwards, 33 queries>`."""
+        counts = [f"{self.outcome.count(name)} {name}" for name in OUTCOMES if name in self.outcome]
+        spent = (int(passes.sum()) for passes in (self.cost.forwards, self.cost.backwards, self.cost.queries))
+        cost = [counted(passes, noun) for passes, noun in zip(spent, ("forward", "backward", "query"), strict=True)]
+        return f"<Perturbed: {', '.join([counted(len(self.outcome), 'row'), *counts])}; {', '.join(cost)}>"
+
     @property
     def broken(self) -> Tensor:
         """(B,) bool: the rows with a verified adversarial."""
@@ -49,7 +59,7 @@ def perturb(
     model: Classifier | torch.nn.Module,
     x: Tensor,
     y: Tensor,
-    threat: ThreatModel | PerturbationSet,
+    threat: ThreatModel | PerturbationSet | str,
     attack: Attack | Sequence[Attack],
     *,
     seed: int = 0,
@@ -60,7 +70,7 @@ def perturb(
     Args:
         model: a `Classifier`, or an nn.Module that takes inputs in [0, 1].
         x: (B, *shape) float inputs inside the box.  y: (B,) int64 labels, from 0.
-        threat: a `ThreatModel` or a set.  attack: one recipe, or several as a cascade.
+        threat: a `ThreatModel`, a set, or the notation of one.  attack: one recipe, or several as a cascade.
         seed: of all random draws; row i draws as example i.
         rows: row count of the batch, a multiple of 8; None: B rounded up, at most 128.
 
@@ -68,7 +78,8 @@ def perturb(
         `Perturbed`: inputs, outcome, why, distance and cost per row; every success has passed the verifier.
 
     Cost:
-        1 clean forward per row plus at most the attack's declared cost.
+        1 clean forward per row plus at most the attack's declared cost, after 3 forwards and 2 backwards of one batch
+        to look at the model.
 
     Raises:
         ConfigError, DataError, ModelError: as `audit`.
@@ -90,8 +101,7 @@ def perturb(
     settings = Settings(rows, stride, min(rows, 32))
     with classifier.guest() as in_train_mode:
         checkup = examine(oracle, _head(batch, rows), settings, attacks, in_train_mode)
-        # A randomised model's rows never truly come back to where they were.
-        settings = replace(settings, retire_cycles=not checkup.randomised)
+        settings = replace(settings, retire_cycles=checkup.may_retire)
         ordered = cheapest_first(attacks, threat, classifier.classes or 2)
         results = list(Engine(oracle, threat, ordered, seed=seed, settings=settings).run([batch]))
     return _gather(results)
@@ -118,7 +128,7 @@ def _batch(x: Tensor, y: Tensor, classifier: Classifier) -> Batch:
         )
     inputs, labels = x.detach().to("cpu", torch.float32), y.detach().to("cpu", torch.int64)
     batch = Batch(list(range(len(inputs))), torch.arange(len(inputs)), inputs, labels)
-    check_batch(batch, "x", box=(classifier.box.low, classifier.box.high), classes=classifier.classes)
+    check_batch(batch, "the batch", box=(classifier.box.low, classifier.box.high), classes=classifier.classes)
     return batch
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from potemkin.core.explain import first_line
+from potemkin.core.explain import counted, first_line
 from potemkin.errors import ConfigError, DataError, ModelError, PotemkinError
 from potemkin.models.fingerprint import fingerprint
 from potemkin.models.guest import guest
@@ -169,17 +169,20 @@ def _failure(error: Exception, x: Tensor, model: Classifier) -> str:
     said = f"The model {model.name} failed on inputs of shape {tuple(x.shape)}: {what}"
     if isinstance(error, torch.OutOfMemoryError):
         return f"{said}. Its memory is full: use fewer rows at a time, or a smaller model."
-    return f"{said}. {_expectation(model)}Check that the inputs have the shape the model was trained on."
+    return f"{said}. {_expectation(model, x)}Check that the inputs have the shape the model was trained on."
 
 
-def _expectation(model: Classifier) -> str:
+def _expectation(model: Classifier, x: Tensor) -> str:
     """Say what the first layer takes, where it is one that tells; modules are listed in the order of definition."""
     for name, part in model.net.named_modules():
         where = f"'{name}' ({type(part).__name__})" if name else type(part).__name__
         if isinstance(part, nn.modules.conv._ConvNd):
-            return f"Its first layer {where} takes {part.in_channels} channels. "
+            wanted = part.in_channels
+            last = x.ndim == 4 and x.shape[3] == wanted != x.shape[1]
+            advice = "They come last in these inputs: use inputs.permute(0, 3, 1, 2). " if last else ""
+            return f"Its first layer {where} takes {counted(wanted, 'channel')}. {advice}"
         if isinstance(part, nn.Linear):
-            return f"Its first layer {where} takes {part.in_features} features. "
+            return f"Its first layer {where} takes {counted(part.in_features, 'feature')}. "
         if isinstance(part, nn.Embedding):
             return f"Its first layer {where} takes whole numbers (tokens), which have no box and no gradient. "
     return ""

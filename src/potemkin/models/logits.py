@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from potemkin.core.explain import counted
 from potemkin.errors import ModelError
 
 _WANTED = (
@@ -31,7 +32,8 @@ def as_logits(returned: object, rows: int, classes: int | None = None) -> tuple[
     if one_logit:
         returned = torch.stack((torch.zeros_like(returned), returned), dim=1).reshape(rows, 2)
     elif len(shape) != 2 or shape[0] != rows or shape[1] == 0:
-        raise ModelError(f"The model returned shape {shape} for {rows} examples.{_shape_advice(shape, rows)} {_WANTED}")
+        found = f"shape {shape} for {counted(rows, 'example')}"
+        raise ModelError(f"The model returned {found}.{_shape_advice(shape, rows)} {_WANTED}")
     if classes is not None and returned.shape[1] != classes:
         found = "one logit, that is 2 classes" if one_logit else f"{returned.shape[1]} classes"
         raise ModelError(f"The model returned {found} (shape {shape}), but {classes} were declared (`classes`).")

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from potemkin.evaluate.record import Rate
+from potemkin.evaluate.rates import Rate
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from potemkin.evaluate.bundle import Bundle
-from potemkin.evaluate.record import AttackSummary, Cost, GalleryItem, Rate, Record
+from potemkin.evaluate.costs import Cost
+from potemkin.evaluate.lines import GalleryItem
+from potemkin.evaluate.rates import Rate
+from potemkin.evaluate.record import AttackSummary, Record
 from potemkin.report import words
 from potemkin.report.charts import Histogram, Segment, Step, histogram, shares, stack, step
 from potemkin.report.pictures import Changes, Triptych, changes, is_picture, triptychs
 from potemkin.report.typeset import shown
 
 HOUSES = 20
+FEW = 200
+"""Below this many examples the interval is wide: at 50 %, more than 13 points."""
 
 
 @dataclass(frozen=True)
@@ -177,18 +182,44 @@ def gallery(bundle: Bundle) -> list[Room]:
 
 def next_steps(record: Record) -> list[str]:
     """What a careful reader would do now, most urgent first."""
+    return [text for applies, text in (*_before_believing(record), *_to_learn_more(record)) if applies]
+
+
+def _before_believing(record: Record) -> list[tuple[bool, str]]:
+    """What is missing before the numbers say anything."""
     o = record.outcomes
-    rules = [
+    searches = [summary for summary in record.attacks if summary.tried]
+    return [
         (not record.complete, "Run the audit to its end: what is shown covers only the examples that were finished."),
         (bool(record.alarms), "Mend what the alarms name, then audit again: until then the rates mean little."),
         (
             any(smell.severity == "warning" for smell in record.smells),
             "Read the warnings among the smells below: each says what to do about it.",
         ),
-        (o["budget"] > 0, "Give the examples that ran out of budget more queries, or read the upper bound as well."),
         (
-            o["invalid"] + o["error"] > 0,
-            "Look into the invalid and error examples: examples.jsonl says why for each.",
+            0 < record.n == o["clean_wrong"],
+            "Nothing was right before the attack, so nothing was attacked: check the labels, the preprocessing and the "
+            "weights.",
+        ),
+        (
+            bool(searches) and all(summary.cost.backwards == 0 for summary in searches),
+            "No attack used gradients: what withstands these may fall at once to one that does. Whoever has the "
+            "weights has gradients: add apgd(), with Access('gradients').",
+        ),
+        (o["budget"] > 0, "Give the examples that ran out of budget more queries, or read the upper bound as well."),
+        (o["invalid"] + o["error"] > 0, "Look into the invalid and error examples: examples.jsonl says why for each."),
+    ]
+
+
+def _to_learn_more(record: Record) -> list[tuple[bool, str]]:
+    """What the result itself suggests."""
+    o, robust = record.outcomes, record.rates.robust_accuracy
+    between = f"{100 * (robust.low or 0):.0f} and {100 * (robust.high or 0):.0f} %"
+    return [
+        (
+            o["held"] > 0 and o["broken"] == 0,
+            "Nothing broke. Audit again at a much larger eps, where any model must fail: if this one still holds, the "
+            "attacks are not working on it, and the number says nothing.",
         ),
         (
             o["held"] > 0 and len(record.attacks) < 2,
@@ -196,15 +227,18 @@ def next_steps(record: Record) -> list[str]:
         ),
         (
             o["held"] == 0 and o["broken"] > 0,
-            "Nothing held at this eps: audit at smaller ones to see where the model begins to fail.",
+            "Nothing held at this eps: audit at smaller ones to see where the model begins to fail. A model that was "
+            "never trained to resist falls early; adversarial training is the usual remedy.",
         ),
-        (0 < record.n < 200, "Audit more examples: with so few, the interval is wide."),
+        (
+            0 < record.n < FEW,
+            f"Audit more examples: by chance alone, {record.n} leave the robust accuracy anywhere between {between}.",
+        ),
         (
             o["broken"] > 0,
             "Have somebody else run potemkin verify on this folder: it checks every adversarial example again.",
         ),
     ]
-    return [text for applies, text in rules if applies]
 
 
 def _counts(record: Record) -> dict[str, int]:

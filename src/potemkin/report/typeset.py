@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from potemkin.evaluate.record import Rate
+from potemkin.evaluate.rates import Rate
 
 NARROW = "\u202f"  # no-break, thin: between a number and its unit, between groups of three digits
 HARD = "\u00a0"

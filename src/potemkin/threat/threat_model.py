@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from potemkin.core.checks import flag, instance
-from potemkin.core.notation import Noted
+from potemkin.core.notation import Noted, parse
 from potemkin.core.registry import register
 from potemkin.errors import ConfigError
 from potemkin.threat.access import Access
@@ -42,15 +42,20 @@ class ThreatModel(Noted):
         flag("eight_bit of ThreatModel", self.eight_bit)
 
     @classmethod
-    def of(cls, threat: ThreatModel | PerturbationSet) -> ThreatModel:
-        """The threat model itself, or an untargeted adversary with gradients in the given set."""
-        if isinstance(threat, ThreatModel):
-            return threat
-        if isinstance(threat, PerturbationSet):
-            return cls(threat)
+    def of(cls, threat: object) -> ThreatModel:
+        """The threat model itself, or an untargeted adversary with gradients in the given set.
+
+        A text is notation, as on the command line and as for attacks: `ThreatModel.of("Linf(8/255)")`.
+        Errors: ConfigError for anything else.
+        """
+        found = parse(threat, kind=("set", "threat")) if isinstance(threat, str) else threat
+        if isinstance(found, ThreatModel):
+            return found
+        if isinstance(found, PerturbationSet):
+            return cls(found)
         raise ConfigError(
-            f"A threat is ThreatModel(...) or a perturbation set such as Linf(8/255), found {threat!r} "
-            f"of type {type(threat).__name__}."
+            f"A threat is ThreatModel(...), a perturbation set such as Linf(8/255), or its notation as a text, found "
+            f"{threat!r} of type {type(threat).__name__}."
         )
 
     def sentence(self, box: Box) -> str:

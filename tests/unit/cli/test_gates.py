@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from potemkin.cli.gates import Gate, GateOptions
+from bundles import line_of, record_of
+from potemkin.cli.gates import Gate, GateOptions, all_passed, because_of
 from potemkin.errors import ConfigError
-from potemkin.evaluate.record import Rates
+from potemkin.evaluate.rates import Rates
+from potemkin.evaluate.record import Record, Smell
 
 OUTCOMES = {"clean_wrong": 2, "broken": 3, "budget": 1, "held": 4, "invalid": 0, "error": 0}
 RATES = Rates.of(OUTCOMES, clean_right=8)
@@ -35,6 +38,35 @@ def test_what_was_not_measured_passes_no_gate() -> None:
         gate = Gate(side, "robust_accuracy", 0.0 if side == "under" else 1.0)  # type: ignore[arg-type]
         assert not gate.passes(empty)
         assert "was not measured" in gate.sentence(empty)
+
+
+def record(*severities: str) -> Record:
+    """Half of ten held; one smell of each severity, named after it and its place."""
+    smells = [
+        Smell(name=f"{severity}_{place}", severity=severity, message="m", advice="a")  # type: ignore[arg-type]
+        for place, severity in enumerate(severities)
+    ]
+    rng = np.random.default_rng(0)
+    return record_of([line_of(i, "broken" if i % 2 else "held", rng) for i in range(10)], (2,), smells=smells)
+
+
+@pytest.mark.parametrize(
+    ("severities", "passes"),
+    [((), True), (("note", "warning"), True), (("alarm",), False), (("note", "alarm", "alarm"), False)],
+)
+def test_a_rate_beside_an_alarm_passes_no_gate(severities: tuple[str, ...], passes: bool) -> None:
+    found, gates = record(*severities), [Gate("under", "robust_accuracy", 0.4), Gate("over", "robust_accuracy", 0.6)]
+    assert all_passed(gates, found) is all_passed(gates[:1], found) is passes
+    assert all_passed([], found), "without a gate, nothing fails"
+    for gate in gates:
+        assert gate.sentence(found.rates, found.alarms).startswith("gate passed" if passes else "gate FAILED")
+    assert not all_passed([Gate("under", "robust_accuracy", 0.6)], found)
+
+
+def test_the_reason_names_every_alarm_and_nothing_else() -> None:
+    told = because_of(record("note", "alarm", "warning", "alarm").alarms)
+    assert told == "gates FAILED for the alarms alarm_1, alarm_3: rates with alarms pass no gate"
+    assert "for the alarm alarm_0:" in because_of(record("alarm").alarms)
 
 
 def test_every_rate_of_the_record_can_be_gated() -> None:

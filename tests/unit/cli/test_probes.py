@@ -45,6 +45,15 @@ def test_the_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None
     assert found.state == "missing" and "g++" in found.advice
 
 
+@pytest.mark.parametrize(
+    ("cores", "threads", "told"), [(1, 1, "1 core; PyTorch uses 1 thread"), (8, 4, "8 cores; PyTorch uses 4 threads")]
+)
+def test_one_is_not_many(cores: int, threads: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    assert named("cpu").found == told
+
+
 def test_threads_that_are_held_back_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert "OMP_NUM_THREADS=1" in named("cpu").advice

@@ -10,7 +10,7 @@ from rich.console import Console
 from potemkin.cli.progress import Bar, Lines, Pace, Silent, accuracy, display, told_time
 from potemkin.cli.session import Session
 from potemkin.evaluate.audit import Progress
-from potemkin.evaluate.record import Rate
+from potemkin.evaluate.rates import Rate
 
 
 def at(seconds: float, settled: int = 30, done: int = 20, held: int = 10, forwards: int = 1000) -> Progress:

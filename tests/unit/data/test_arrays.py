@@ -52,6 +52,21 @@ def test_floats_with_channels_last_pass_where_the_model_expects_them():
     assert torch.equal(served(values, input_shape=(6, 5, 3)), torch.from_numpy(values))
 
 
+def test_pixels_with_channels_last_stay_so_where_the_model_expects_them():
+    values = pixels(4, 6, 5, 3)
+    expected = values.astype(np.float32) / np.float32(255)
+    assert np.array_equal(served(values, input_shape=(6, 5, 3)).numpy(), expected)
+    assert np.array_equal(served(values, input_shape=(3, 6, 5)).numpy(), expected.transpose(0, 3, 1, 2))
+
+
+def test_items_of_a_data_set_are_spoken_of_one_by_one():
+    """Whoever gives a data set has no array of shape (N, H, W, C) to transpose."""
+    items = [(torch.rand(6, 5, 3), 0), (torch.rand(6, 5, 3), 1)]
+    for data in (items, torch.utils.data.DataLoader(items, batch_size=2)):
+        with pytest.raises(DataError, match=r"shape \(6, 5, 3\) each.*expected first, \(3, 6, 5\).*permute\(2, 0, 1\)"):
+            as_source(data)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_tensors_as_arrays(dtype):
     values = (torch.arange(4 * 3 * 5 * 5) % 200).reshape(4, 3, 5, 5).to(dtype)

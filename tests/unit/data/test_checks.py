@@ -62,9 +62,9 @@ def test_one_class_is_fine():
 @pytest.mark.parametrize(
     ("value", "box", "said"),
     [
-        (math.nan, UNIT, "NaN or infinite inputs in 1 of the .* examples looked at: id {}[.]"),
-        (math.inf, UNIT, "NaN or infinite inputs in 1 .* id {}[.]"),
-        (-math.inf, (-math.inf, math.inf), "NaN or infinite inputs in 1 .* id {}[.]"),
+        (math.nan, UNIT, "The inputs of .* are NaN or infinite in 1 of the .* examples looked at: id {}[.]"),
+        (math.inf, UNIT, "NaN or infinite in 1 .* id {}[.]"),
+        (-math.inf, (-math.inf, math.inf), "NaN or infinite in 1 .* id {}[.]"),
         (1 + 3e-6, UNIT, r"outside of the box \[0, 1\] in 1 of the .* id {}[.] Found there: min .*, max 1,"),
         (-0.5, UNIT, r"outside of the box \[0, 1\] in 1 .* id {}[.] Found there: min -0[.]5, max"),
         (-0.001, (0, math.inf), r"outside of the box \[0, inf\] in 1 .* id {}[.]"),
@@ -79,8 +79,21 @@ def test_one_bad_value_anywhere_is_found_and_its_example_named(place, value, box
 def test_several_bad_examples_are_counted_and_the_first_ones_named():
     inputs = UNIFORM.copy()
     inputs[2:12, 0, 0, 0] = np.nan
-    with pytest.raises(DataError, match=r"in 10 of the 64 examples looked at: ids 2, 3, 4, 5, 6, \.\.\."):
+    with pytest.raises(DataError, match=r"in 10 of the 64 examples looked at: ids 2, 3, 4, 5, 6 and 5 more\."):
         check_source(source(inputs), box=UNIT)
+
+
+@pytest.mark.parametrize("name", ["arrays", "digits", "cifar10/test.npz", "TensorDataset", "own_data.py:arrays"])
+def test_the_sentence_fits_every_name(name):
+    """A name may be one thing or many: what is spoken of is its inputs, which are many."""
+    bad = ArraySource(UNIFORM * 3, classes(len(UNIFORM)), name=name)
+    with pytest.raises(DataError, match=rf"^The inputs of {name} lie outside of the box \[0, 1\] in "):
+        check_source(bad, box=UNIT)
+
+
+def test_one_example_is_not_one_of_one():
+    with pytest.raises(DataError, match=r"box .* in the one example looked at: id 0"):
+        check_source(source(UNIFORM[:1] * 3), box=UNIT)
 
 
 def test_text_ids_are_named_too():
@@ -139,8 +152,12 @@ def test_the_numbers_in_the_message_are_those_of_the_inputs():
     ("labels", "k", "said"),
     [
         (classes(200) + 1, 3, "go from 1 to 3, but with 3 classes they go from 0 to 2: .*counted from 1. Subtract 1"),
-        (classes(200), 2, "has labels up to 2, but with 2 classes they go from 0 to 1; 66 of 200 labels"),
-        (classes(200) + 7, 3, "has labels up to 9, but with 3 classes"),
+        (
+            classes(200),
+            2,
+            "The labels of .* go up to 2, but with 2 classes they go from 0 to 1; 66 of 200 labels lie beyond",
+        ),
+        (classes(200) + 7, 3, "go up to 9, but with 3 classes"),
     ],
 )
 def test_labels_beyond_the_classes(labels, k, said):
@@ -167,13 +184,19 @@ def test_shapes():
     last = source(UNIFORM.transpose(0, 2, 3, 1), input_shape=(4, 4, 3))
     with pytest.raises(DataError, match=r"channels come last; use inputs.transpose"):
         check_source(last, box=UNIT, input_shape=(3, 4, 4))
+    # A reshape would mix up rows, columns and channels: it must not be what is proposed.
+    with pytest.raises(DataError, match=r"channels come first, and the model takes them last") as caught:
+        look(UNIFORM, (4, 4, 3))
+    assert "reshape" not in str(caught.value)
 
 
 def test_classes_of_the_data_and_of_the_model(tmp_path):
     named = source(class_names=["a", "b", "c", "d", "e", "f", "g"])
     check_source(named, box=UNIT, classes=7)
     check_source(named, box=UNIT, classes=8)  # labels are what the user wrote: a model may know more
-    with pytest.raises(DataError, match=r"has 7 classes \(a, b, c, d, e, \.\.\.\), but the model answers for 6"):
+    with pytest.raises(
+        DataError, match=r"There are 7 classes in .* \(a, b, c, d, e, \.\.\.\), but the model answers for 6"
+    ):
         check_source(named, box=UNIT, classes=6)
     folder = load_data(write_folder(tmp_path))
     check_source(folder, box=UNIT, classes=2)
@@ -249,7 +272,7 @@ def test_a_users_own_source():
         (lambda b: Batch(b.ids, b.positions.flip(0), b.inputs, b.labels), "other examples than those asked for"),
         (lambda b: Batch(b.ids, b.positions, b.inputs.to("meta"), b.labels), "batch on meta: give it on the CPU"),
         (lambda b: Batch(b.ids[:3], b.positions[:3], b.inputs[:3], b.labels[:3]), "gave 3 examples, expected 4"),
-        (lambda b: None, "says that it has 4 examples, but gave none"),
+        (lambda b: None, "gave no examples, though its length is 4"),
     ],
 )
 def test_a_users_own_source_that_is_wrong(wrong, said):
@@ -258,7 +281,7 @@ def test_a_users_own_source_that_is_wrong(wrong, said):
 
 
 def test_an_empty_own_source():
-    with pytest.raises(DataError, match="own holds no examples to evaluate"):
+    with pytest.raises(DataError, match="no examples to evaluate in own"):
         check_source(Own(count=0), box=UNIT)
 
 

@@ -192,6 +192,15 @@ def folder_in_a_class(tmp_path):
     write_folder(write_folder(tmp_path) / "bee")
 
 
+def one_level_too_high(tmp_path):
+    for part in ("train", "test"):
+        write_folder(tmp_path / part)
+
+
+def two_levels_too_high(tmp_path):
+    write_folder(tmp_path / "birds" / "train")
+
+
 def picture_beside_the_classes(tmp_path):
     write_picture(write_folder(tmp_path) / "stray.png", pixels(1, 6, 5, 3)[0])
 
@@ -237,11 +246,13 @@ def name_that_is_no_text(tmp_path):
         (transparent, r"bee/0\.png has transparent pixels"),
         (transparent_palette, r"bee/0\.png has transparent pixels"),
         (no_picture_in_a_class, r"bee/notes\.txt in .* is no picture"),
-        (folder_in_a_class, r"bee/ant in .* is a folder inside a class"),
+        (folder_in_a_class, r"bee/ant in .* is a folder inside a class: expected pictures only\. Move it away\.$"),
+        (one_level_too_high, r"test/ant in .* one level too high\? Then give \S+/test or \S+/train; else move it away"),
+        (two_levels_too_high, r"birds/train in .* one level too high\? Then give \S+/birds;"),
         (picture_beside_the_classes, r"pictures beside its class subfolders \(stray\.png, 1 in all\)"),
-        (pictures_without_classes, "1 pictures but no subfolder: expected one subfolder per class"),
+        (pictures_without_classes, "1 picture but no subfolder: expected one subfolder per class"),
         (nothing, "has no subfolder: expected one subfolder per class"),
-        (empty_classes, "has 1 class subfolders, but no picture in them"),
+        (empty_classes, "has 1 class subfolder, but no picture in them"),
         (dangling_link, r"bee/9\.png in .* is no ordinary file, or a link that leads nowhere"),
         (pipe, r"bee/9\.png in .* is no ordinary file"),
         (name_with_a_line_break, r"'9\\n\.png' .* not printable text"),

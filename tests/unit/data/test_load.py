@@ -113,7 +113,7 @@ def test_a_function_may_return_a_source(module, monkeypatch):
         ("own_data.py:array", "has no function 'array'.*Did you mean 'arrays'"),
         (
             "own_dat:arrays",
-            "no module 'own_dat'.*neither installed nor in the working directory.*Did you mean 'own_data'.*py:function",
+            "no module 'own_dat'.*neither installed nor in the folder.*Did you mean 'own_data'.*py:function",
         ),
         ("own_data.sub:arrays", "no module 'own_data.sub'"),
         ("own_dat.py:arrays", "no file 'own_dat.py'"),
@@ -148,8 +148,9 @@ def test_functions_that_fail(module, monkeypatch, spec, said):
 # -- the table of bad calls ------------------------------------------------------------------------------------------
 
 BAD_ARRAYS = [
-    (FLOATS, Y[:5], "6 inputs but 5 labels"),
-    (FLOATS[:0], Y[:0], "holds no examples"),
+    (FLOATS, Y[:5], "Found 6 inputs but 5 labels in birds"),
+    (FLOATS[:1], Y[:2], "Found 1 input but 2 labels in birds"),
+    (FLOATS[:0], Y[:0], "no examples in birds"),
     (FLOATS[:, 0], Y, r"shape \(6,\), expected \(N, d\).*reshape\(-1, 1\)"),
     (np.float32(3), Y, "a single number"),
     (FLOATS[:, :0], Y, r"shape \(6, 0\): the examples are empty"),
@@ -167,7 +168,7 @@ BAD_ARRAYS = [
     (pixels(6, 3, 4, 1), Y, "channels may come first or last"),
     (pixels(6, 2, 3, 4, 5), Y, "images are .N, H, W., .N, H, W, C. or .N, C, H, W."),
     (FLOATS.reshape(6, 5, 1, 1)[:, :, [0, 0]], Y, "channels come last, expected first"),
-    (FLOATS, Y - 1, "label -1 .the first at place 0.: classes are counted from 0"),
+    (FLOATS, Y - 1, "labels of birds include -1 .the first at place 0.: classes are counted from 0"),
     (FLOATS, Y.astype(float), "are float64 such as 0.0, expected whole class numbers.*astype"),
     (FLOATS, np.array(["a", "b"] * 3), "texts such as 'a'.*return_inverse"),
     (FLOATS, np.eye(6), "looks like one-hot rows or scores.*argmax"),
@@ -187,9 +188,9 @@ def test_bad_arrays(inputs, labels, said):
     ("options", "said"),
     [
         ({"ids": range(5)}, "6 inputs but 5 ids"),
-        ({"ids": [1, 2, 3, 4, 5, 5]}, "ids that occur more than once"),
-        ({"class_names": ["a", "b"]}, "labels up to 2, but with 2 classes"),
-        ({"classes": 2}, "labels up to 2, but with 2 classes"),
+        ({"ids": [1, 2, 3, 4, 5, 5]}, "Some ids of .* occur more than once"),
+        ({"class_names": ["a", "b"]}, "go up to 2, but with 2 classes"),
+        ({"classes": 2}, "go up to 2, but with 2 classes"),
     ],
 )
 def test_bad_options_of_array_sources(options, said):

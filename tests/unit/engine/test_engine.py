@@ -102,7 +102,7 @@ def test_results_come_in_the_order_of_the_data_whenever_they_are_known() -> None
     model = pk.Classifier(Ramp())
     with model.guest():
         engine = done.engine.__class__(
-            done.oracle, pk.ThreatModel(LINF), [pk.pgd(steps=40)], settings=done.engine.settings
+            done.oracle, pk.ThreatModel(LINF), [pk.pgd(steps=40)], settings=done.engine.setup.settings
         )
         engine.on_step = lambda: waiting.append(engine.dispatch.waiting)
         list(engine.run([data]))
@@ -127,12 +127,12 @@ def test_all_six_outcomes() -> None:
     assert whys[:3] == [None, None, None]
     assert "all gradients were zero or not finite" in (whys[3] or "")
     assert "NaN or infinite" in (whys[4] or "")
-    assert "1 claims refused; the last one no longer meets the goal after the round trip" in (whys[5] or "")
+    assert "1 claim refused; the last one no longer meets the goal after the round trip" in (whys[5] or "")
 
     limited = pk.ThreatModel(LINF, access=pk.Access(queries=1))
     done = run(Zoo(EDGE), zoo_rows(), limited, pk.fgsm())
     assert done.outcomes == ["clean_wrong", "budget", "budget", "budget", "budget", "budget"]
-    assert "1 queries per example" in (done.results[1].why or "")
+    assert "1 query per example" in (done.results[1].why or "")
 
 
 def test_only_the_verified_count_as_broken() -> None:

@@ -13,8 +13,9 @@ from potemkin.attacks.parts.starts import Center
 from potemkin.attacks.program import Attack
 from potemkin.data.source import Batch
 from potemkin.engine import admission
-from potemkin.engine.engine import Engine, Settings
+from potemkin.engine.engine import Engine
 from potemkin.engine.jobs import Example
+from potemkin.engine.setup import Settings
 from potemkin.models.oracle import Oracle
 
 ROWS = 8

@@ -210,3 +210,46 @@ def test_in_box_is_exact_and_refuses_nan() -> None:
     points = torch.tensor([[0.0, 1.0], [0.0, 1 + 2**-23], [-1e-30, 0.5], [math.nan, 0.5]])
     assert in_box(points, Box()).tolist() == [True, False, False, False]
     assert in_box(points, Box(-math.inf, math.inf)).tolist() == [True, True, True, False]
+
+
+# ---- which check it is, and whose radius -----------------------------------------------------------------------------
+
+FURTHER = [(pk.Linf(0.1), 0.09, 0.11), (pk.L2(0.1), 0.06, 0.09), (pk.L1(0.1), 0.04, 0.06)]
+"""A set, and two coordinates' offset that is inside and one that is not: in L2 and L1 because there are two of them."""
+
+
+@pytest.mark.parametrize(("perturbations", "near", "far"), FURTHER, ids=lambda value: repr(value))
+def test_a_claim_that_only_leaves_the_set_is_refused_in_every_norm(
+    perturbations: object, near: float, far: float
+) -> None:
+    """The model has no say: it calls both another class. Nor has the box: both lie in the middle of it."""
+
+    def found(offset: float) -> Verdict:
+        [verdict] = verdicts([(0.45 + offset, 0.95, 0.3 + offset)], net=Ramp(0.46), threat=perturbations)
+        return verdict
+
+    assert found(near).valid
+    assert not found(far).valid
+    assert (found(far).why or "").startswith("is outside the set (")
+
+
+def test_a_claim_that_only_leaves_the_box_is_refused() -> None:
+    """The set alone would let it through: a point one ulp outside the box counts as inside there."""
+    verdict = verdicts([(0.54, 1 + 2**-23, 0.3)])[0]
+    region = pk.Linf(0.1).around(torch.tensor([CENTER]), Box())
+    assert region.contains(torch.tensor([(0.54, 1 + 2**-23, 0.3)])).all()
+    assert not verdict.valid
+
+
+@pytest.mark.parametrize("norm", [pk.Linf, pk.L2, pk.L1])
+def test_every_row_is_held_to_its_own_radius_in_every_chunk(norm: type[pk.Linf]) -> None:
+    """20 rows in chunks of 8, all at the same offset: each is valid exactly where its own radius allows the offset."""
+    oracle = Oracle(pk.Classifier(Ramp()))
+    centers = torch.tensor([CENTER] * 20)
+    claims = centers + torch.tensor([0.08, 0.0, 0.0])
+    eps = torch.where(torch.arange(20) % 3 == 0, 0.07, 0.09)
+    eps[8:16] = eps[8:16].flip(0)  # so that no two chunks have the same radii
+    aim = Aim(torch.zeros(20, dtype=torch.int64), torch.full((20,), -1))
+    found = Verifier(oracle, ThreatModel(norm(0.08)), 8).verify(claims, centers, aim, eps)
+    assert [verdict.valid for verdict in found] == (eps > 0.08).tolist()
+    assert [verdict.distance for verdict in found] == pytest.approx([0.08] * 20, abs=1e-7)

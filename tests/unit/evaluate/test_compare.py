@@ -15,7 +15,8 @@ from potemkin.cli.compare import as_data
 from potemkin.errors import BundleError
 from potemkin.evaluate.bundle import Bundle
 from potemkin.evaluate.compare import compare
-from potemkin.evaluate.record import Rate, Smell
+from potemkin.evaluate.rates import Rate
+from potemkin.evaluate.record import Smell
 
 
 def bundle(name: str, outcomes: Iterable[str], *, first_id: int = 0, labels: Any = None, **other: Any) -> Bundle:

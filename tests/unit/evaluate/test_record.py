@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+import potemkin
 from bundles import line_of, record_of
+from potemkin.core.outcomes import OUTCOMES
 from potemkin.errors import BundleError
-from potemkin.evaluate.record import OUTCOMES, Cost, Rate, Rates, Record, Smell, ThreatInfo, parse_record
+from potemkin.evaluate.asked import ThreatInfo
+from potemkin.evaluate.costs import Cost
+from potemkin.evaluate.rates import Rate, Rates
+from potemkin.evaluate.record import Record, Smell, parse_record
 
 COUNTS = {"held": 5, "broken": 3, "clean_wrong": 2}
 
@@ -150,6 +156,14 @@ def test_a_damaged_record_is_a_bundle_error(change: Any, told: str) -> None:
         parse_record(change(record().to_json()))
     assert told in str(caught.value)
     assert len(str(caught.value)) < 1000
+
+
+def test_the_outcomes_are_defined_once() -> None:
+    """Two definitions drift apart: the engine would end examples in a way that no Record can say."""
+    defined = [
+        path.name for path in Path(potemkin.__file__).parent.rglob("*.py") if '"clean_wrong", "br' in path.read_text()
+    ]
+    assert defined == ["outcomes.py"]
 
 
 def test_all_six_outcomes_are_always_there() -> None:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 import potemkin as pk
 from engine_toys import batch_of
-from potemkin.engine.engine import Settings
+from potemkin.engine.setup import Settings
 from potemkin.evaluate.collect import Collector
 from potemkin.evaluate.record import Smell
-from potemkin.evaluate.smells import Checkup, examine, reflect
+from potemkin.evaluate.smells.examine import Checkup, examine
+from potemkin.evaluate.smells.reflect import reflect
 from potemkin.models.oracle import Oracle
 
 
@@ -24,8 +25,10 @@ def looked_at(net: nn.Module, x: Tensor, *, trained: tuple[str, ...] = (), **oth
     with classifier.guest():
         settings = Settings(8, 1, 8, True, True)
         found = examine(oracle, batch_of(x, torch.zeros(len(x), dtype=torch.int64)), settings, [pk.fgsm()], trained)
-    assert oracle.physical["check"].forwards == oracle.physical["check"].backwards == 16
-    assert found.randomised == ("randomised" in {smell.name for smell in found.smells})
+    names = {smell.name for smell in found.smells}
+    assert (found.randomised, found.batch_dependent) == ("randomised" in names, "batch_dependent" in names)
+    cost = oracle.physical["check"]
+    assert (cost.forwards, cost.backwards) == (16 if found.randomised else 24, 16)
     return {smell.name: smell for smell in found.smells}
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import potemkin as pk
-from potemkin.evaluate.verify import Verification
+from potemkin.evaluate.verification import Verification
 
 X, Y = torch.rand(40, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(40, dtype=torch.int64)
 
@@ -40,20 +40,24 @@ def test_refusals_are_told_by_reason() -> None:
     ]
 
 
-def test_an_untouched_bundle_says_nothing_but_the_count(folder: Path) -> None:
+def test_an_untouched_bundle_says_nothing_but_the_counts(folder: Path) -> None:
     found = pk.verify(folder, net(), (X, Y))
-    assert found.passed and found.confirmed > 3
-    assert str(found).count("\n") == 0
+    assert found.passed and found.confirmed > 3 and 0 < found.held < 40
+    assert str(found).splitlines() == [
+        f"{found.claimed} of {found.claimed} claimed adversarials confirmed: in the set, in the box, goal met",
+        "40 of 40 clean predictions confirmed",
+        f"{found.held} held: not checked, that takes the search again",
+    ]
 
 
 def test_another_preprocessing_is_named(folder: Path) -> None:
     other = pk.Classifier(net(), preprocessing=pk.Preprocessing(mean=5.0))
     found = pk.verify(folder, other, (X, Y))
     assert not found.passed
-    count, note, *reasons = str(found).splitlines()
+    count, _, _, note, *reasons = str(found).splitlines()
     assert note.startswith("note: the model is not the one that was audited: its fingerprint differs")
     assert note.endswith("the record has the preprocessing none, this model Preprocessing(mean=5.0)")
-    assert count.startswith("0 of ") and len(reasons) == 1 and reasons[0].startswith(f"{found.claimed} refused: ")
+    assert count.startswith("0 of ") and reasons[0].startswith(f"{found.claimed} refused: does not meet the goal")
     weights = net()
     weights.bias.data[0] += 1e-3
     assert pk.verify(folder, weights, (X, Y)).notes[0].endswith("its fingerprint differs")

@@ -100,13 +100,19 @@ def test_no_rows_are_fine() -> None:
     ("net", "shape", "message"),
     [
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), (8, 1, 6, 6), r"'0' \(Conv2d\) takes 3 channels"),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()),
+            (8, 6, 6, 3),
+            r"come last in these inputs: use .*permute\(0, 3",
+        ),
+        (nn.Conv2d(1, 4, 3), (8, 3, 6, 6), r"Conv2d takes 1 channel\. Check"),
         (nn.Linear(5, 2), (8, 4), r"\(8, 4\): RuntimeError: .*Linear takes 5 features"),
         (nn.Embedding(5, 2), (8, 4), "whole numbers"),
         (Returning(lambda x: x.nonsense), (8, 4), "AttributeError: .*nonsense"),  # type: ignore[attr-defined]
         (Returning(lambda x: [][0]), (8, 4), "IndexError"),
         (nn.Module(), (8, 4), "NotImplementedError"),
     ],
-    ids=["channels", "features", "tokens", "attribute", "index", "no forward"],
+    ids=["channels", "channels last", "one channel", "features", "tokens", "attribute", "index", "no forward"],
 )
 def test_a_forward_that_fails_is_one_paragraph(net: nn.Module, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:

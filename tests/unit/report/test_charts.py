@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundles import line_of, record_of
-from potemkin.evaluate.record import Rate
+from potemkin.evaluate.rates import Rate
 from potemkin.report import sections
 from potemkin.report.charts import histogram, shares, stack, step
 

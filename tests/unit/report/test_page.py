@@ -16,8 +16,10 @@ import pytest
 
 from bundles import SMELLS, line_of, record_of, tensors_of, write_bundle
 from potemkin.errors import BundleError
+from potemkin.evaluate.asked import DataInfo
 from potemkin.evaluate.bundle import BundleWriter, read_bundle
-from potemkin.evaluate.record import DataInfo, Smell
+from potemkin.evaluate.costs import Cost
+from potemkin.evaluate.record import Smell
 from potemkin.report import words
 from potemkin.report.render import page, render
 from potemkin.report.sections import next_steps
@@ -333,23 +335,49 @@ def test_a_damaged_bundle_leaves_no_report(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("counts", "other", "told"),
     [
-        ({"held": 300}, {}, None),
+        ({"held": 300}, {}, "Nothing broke. Audit again at a much larger eps"),
         ({"held": 150, "broken": 150}, {}, "potemkin verify"),
-        ({"held": 30}, {}, "Audit more examples"),
+        (
+            {"held": 20, "broken": 10},
+            {},
+            "Audit more examples: by chance alone, 30 leave the robust accuracy",
+        ),
         ({"broken": 300}, {}, "Nothing held at this eps"),
+        ({"clean_wrong": 300}, {}, "Nothing was right before the attack"),
         ({"held": 299, "budget": 1}, {}, "more queries"),
         ({"held": 299, "error": 1}, {}, "examples.jsonl says why"),
         ({"held": 300}, {"complete": False}, "Run the audit to its end"),
         ({"held": 300}, {"smells": [SMELLS[0]]}, "Mend what the alarms name"),
         ({"held": 300}, {"smells": [SMELLS[1]]}, "Read the warnings"),
-        ({"held": 300}, {"smells": [SMELLS[2]]}, None),
+        ({"held": 300}, {"smells": [SMELLS[2]]}, "Nothing broke"),
     ],
 )
 def test_what_to_do_next_follows_from_the_record(
-    tmp_path: Path, counts: dict[str, int], other: dict[str, Any], told: str | None
+    tmp_path: Path, counts: dict[str, int], other: dict[str, Any], told: str
 ) -> None:
-    steps = next_steps(write_bundle(tmp_path / "run", counts, **other))
-    if told is None:
-        assert steps == []
-    else:
-        assert told in steps[0]
+    assert told in next_steps(write_bundle(tmp_path / "run", counts, **other))[0]
+
+
+def test_no_advice_where_it_does_not_belong(tmp_path: Path) -> None:
+    """Many examples, some held, some broken, two attacks with gradients, no smells: one thing is left to do."""
+    steps = next_steps(write_bundle(tmp_path / "run", {"held": 150, "broken": 150}))
+    assert len(steps) == 1
+
+
+def test_attacks_without_gradients_are_named_as_such(tmp_path: Path) -> None:
+    counts = {"held": 200, "broken": 100}
+    seeing = write_bundle(tmp_path / "seeing", counts)
+    blind = [summary.model_copy(update={"cost": Cost(forwards=600)}) for summary in seeing.attacks]
+    told = next_steps(write_bundle(tmp_path / "blind", counts, attacks=blind))
+    assert "No attack used gradients" in told[0]
+    assert "apgd()" in told[0]
+    one_sees = [blind[0], seeing.attacks[1]]
+    assert not any("gradients" in text for text in next_steps(write_bundle(tmp_path / "one", counts, attacks=one_sees)))
+
+
+def test_few_examples_are_told_with_their_interval(tmp_path: Path) -> None:
+    record = write_bundle(tmp_path / "run", {"held": 25, "broken": 25})
+    robust = record.rates.robust_accuracy
+    assert robust.low is not None and robust.high is not None
+    [told] = [text for text in next_steps(record) if "more examples" in text]
+    assert f"between {100 * robust.low:.0f} and {100 * robust.high:.0f} %" in told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from potemkin.evaluate.record import Rate
+from potemkin.evaluate.rates import Rate
 from potemkin.report import typeset
 
 

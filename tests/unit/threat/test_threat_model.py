@@ -53,13 +53,23 @@ def test_a_bare_set_is_an_untargeted_adversary_with_gradients() -> None:
 
 
 @pytest.mark.parametrize(
+    "threat", [Linf(8 / 255), ThreatModel(L2(0.5), Targeted(3), Access("scores", 5000), eight_bit=True)], ids=repr
+)
+def test_a_text_is_the_notation_of_a_threat(threat: ThreatModel | Linf) -> None:
+    """As for attacks, and as on the command line."""
+    assert ThreatModel.of(show(threat)) == ThreatModel.of(threat)
+
+
+@pytest.mark.parametrize(
     ("build", "says"),
     [
         (lambda: ThreatModel(0.1), "set of ThreatModel must be a perturbation set such as Linf"),
         (lambda: ThreatModel(Linf(0.1), goal="untargeted"), "goal of ThreatModel"),
         (lambda: ThreatModel(Linf(0.1), access="scores"), "access of ThreatModel"),
         (lambda: ThreatModel(Linf(0.1), eight_bit=8), "eight_bit of ThreatModel must be True or False"),
-        (lambda: ThreatModel.of("Linf(0.1)"), "found 'Linf\\(0.1\\)' of type str"),
+        (lambda: ThreatModel.of("Linff(0.1)"), "no set or threat 'Linff'. Did you mean 'Linf'"),
+        (lambda: ThreatModel.of("pgd()"), "pgd"),
+        (lambda: ThreatModel.of(0.1), "its notation as a text, found 0.1 of type float"),
         (lambda: Access("gradient"), "found 'gradient'. Did you mean 'gradients'"),
         (lambda: Access("scores", queries=0), "queries of Access .* found 0"),
         (lambda: Access("scores", queries=1.5), "queries of Access .* found 1.5"),

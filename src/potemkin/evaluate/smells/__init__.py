@@ -1,0 +1,1 @@
+"""Smells: reasons to distrust a number, each with what to do about it."""
