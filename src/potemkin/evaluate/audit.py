@@ -56,8 +56,8 @@ class Progress:
 def audit(
     model: Classifier | torch.nn.Module,
     data: object,
-    threat: ThreatModel | PerturbationSet,
-    attacks: Sequence[Attack] | Attack,
+    threat: ThreatModel | PerturbationSet | str,
+    attacks: Sequence[Attack | str] | Attack | str,
     *,
     seed: int = 0,
     examples: int | None = None,
@@ -83,7 +83,8 @@ def audit(
         data: a name ("digits"), a path (.npz, idx, image folder), "module:function", a pair (inputs, labels), a torch
             data set or loader, or a `DataSource`.
         threat: a `ThreatModel`, or a set such as `Linf(8/255)`: then untargeted, gradients allowed.
-        attacks: one or several recipes, for example `[pgd(steps=50, restarts=5), apgd()]`.
+        attacks: one or several recipes, for example `[pgd(steps=50, restarts=5), apgd()]`. Both may be given in the
+            notation of the command line, as texts.
         seed: of all random draws; an example's draws depend on (seed, its id, attack, target, restart) alone.
         examples, sample: how many, chosen "first", "random" or "balanced".
         rows: row count of the batch, a multiple of 8. Outcomes are byte-identical at one row count.

@@ -19,6 +19,7 @@ from potemkin.engine.jobs import Result
 from potemkin.engine.setup import Settings
 from potemkin.errors import DataError
 from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows
+from potemkin.evaluate.record import Smell
 from potemkin.evaluate.smells.examine import examine
 from potemkin.models.classifier import Classifier
 from potemkin.models.oracle import Meter, Oracle
@@ -41,13 +42,17 @@ class Perturbed:
     """(B,) float64: distance of the adversarial in the set's norm; NaN where there is none."""
     cost: Meter
     """(B,) forwards, backwards and queries that each row needed, the clean forward included."""
+    smells: list[Smell]
+    """Reasons to distrust these outcomes, from the look at the model before the attack."""
 
     def __repr__(self) -> str:
         """`<Perturbed: 8 rows, 5 broken, 3 held; 41 forwards, 25 backwards, 33 queries>`."""
         counts = [f"{self.outcome.count(name)} {name}" for name in OUTCOMES if name in self.outcome]
         spent = (int(passes.sum()) for passes in (self.cost.forwards, self.cost.backwards, self.cost.queries))
         cost = [counted(passes, noun) for passes, noun in zip(spent, ("forward", "backward", "query"), strict=True)]
-        return f"<Perturbed: {', '.join([counted(len(self.outcome), 'row'), *counts])}; {', '.join(cost)}>"
+        told = f"{', '.join([counted(len(self.outcome), 'row'), *counts])}; {', '.join(cost)}"
+        named = ", ".join(f"alarm: {smell.name}" for smell in self.smells if smell.severity == "alarm")
+        return f"<Perturbed: {told}{f'; {named}' if named else ''}>"
 
     @property
     def broken(self) -> Tensor:
@@ -60,7 +65,7 @@ def perturb(
     x: Tensor,
     y: Tensor,
     threat: ThreatModel | PerturbationSet | str,
-    attack: Attack | Sequence[Attack],
+    attack: Attack | str | Sequence[Attack | str],
     *,
     seed: int = 0,
     rows: int | None = None,
@@ -70,7 +75,7 @@ def perturb(
     Args:
         model: a `Classifier`, or an nn.Module that takes inputs in [0, 1].
         x: (B, *shape) float inputs inside the box.  y: (B,) int64 labels, from 0.
-        threat: a `ThreatModel`, a set, or the notation of one.  attack: one recipe, or several as a cascade.
+        threat: a `ThreatModel` or a set.  attack: one recipe, or several as a cascade. Both may be notation, as texts.
         seed: of all random draws; row i draws as example i.
         rows: row count of the batch, a multiple of 8; None: B rounded up, at most 128.
 
@@ -104,7 +109,7 @@ def perturb(
         settings = replace(settings, retire_cycles=checkup.may_retire)
         ordered = cheapest_first(attacks, threat, classifier.classes or 2)
         results = list(Engine(oracle, threat, ordered, seed=seed, settings=settings).run([batch]))
-    return _gather(results)
+    return _gather(results, checkup.smells)
 
 
 def _head(batch: Batch, count: int) -> Batch:
@@ -132,7 +137,7 @@ def _batch(x: Tensor, y: Tensor, classifier: Classifier) -> Batch:
     return batch
 
 
-def _gather(results: list[Result]) -> Perturbed:
+def _gather(results: list[Result], smells: list[Smell]) -> Perturbed:
     inputs = [result.inputs if result.point is None else result.point.inputs for result in results]
     spent = torch.tensor([(r.spent.forwards, r.spent.backwards, r.spent.queries) for r in results], dtype=torch.int64)
     distances = [r.point.distance if r.outcome == "broken" and r.point is not None else float("nan") for r in results]
@@ -142,4 +147,5 @@ def _gather(results: list[Result]) -> Perturbed:
         why=[result.why for result in results],
         distance=torch.tensor(distances, dtype=torch.float64),
         cost=Meter(*spent.unbind(dim=1)),
+        smells=smells,
     )

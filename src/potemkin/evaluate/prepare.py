@@ -47,7 +47,7 @@ def check_rows(rows: int) -> None:
         raise ConfigError(f"rows={rows}: row counts are multiples of 8, for example {round_up(rows)}.")
 
 
-def check_plan(attacks: Sequence[Attack] | Attack, threat: ThreatModel, box: Box) -> tuple[Attack, ...]:
+def check_plan(attacks: Sequence[Attack | str] | Attack | str, threat: ThreatModel, box: Box) -> tuple[Attack, ...]:
     """The attacks as a tuple, refused where they or the set do not fit the threat model."""
     listed = list(attacks) if isinstance(attacks, Iterable) and not isinstance(attacks, str | type) else [attacks]
     if not listed:

@@ -41,3 +41,14 @@ def test_a_threat_may_be_its_notation() -> None:
 def test_what_is_wrong_with_the_rows_is_said_of_the_rows() -> None:
     with pytest.raises(DataError, match=r"^The inputs of the batch lie outside of the box \[0, 1\] in 1 of the 2"):
         found(0.47, 1.2)
+
+
+def test_what_makes_the_outcomes_doubtful_is_kept_and_printed() -> None:
+    class Noisy(Ramp):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + 0.01 * torch.randn(len(x), 1)
+
+    result = pk.perturb(Noisy(0.5), *ramp_rows(0.45, 0.2), pk.Linf(0.1), "fgsm()")
+    assert "randomised" in [smell.name for smell in result.smells]
+    assert str(result).endswith("queries; alarm: randomised>")
+    assert "randomised" not in [smell.name for smell in found(0.45).smells]
