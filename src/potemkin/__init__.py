@@ -19,6 +19,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from potemkin.attacks.conformance import check_attack
+    from potemkin.attacks.parts.starts import Center, Inside
+    from potemkin.attacks.parts.variables import Blocks
+    from potemkin.attacks.program import Attack
     from potemkin.attacks.recipes.apgd import apgd
     from potemkin.attacks.recipes.bim import bim, iterative_ll
     from potemkin.attacks.recipes.fgsm import fast_entropy, fast_gradient, fgsm, r_fgsm, step_ll, step_rnd
@@ -53,12 +56,16 @@ __all__ = [
     "L1",
     "L2",
     "Access",
+    "Attack",
+    "Blocks",
     "Box",
+    "Center",
     "Classifier",
     "CrossEntropy",
     "Entropy",
     "Features",
     "Grid",
+    "Inside",
     "LeastLikely",
     "Linf",
     "Margin",
@@ -98,6 +105,9 @@ __all__ = [
 
 _NAMES_BY_MODULE = {
     "attacks.conformance": "check_attack",
+    "attacks.parts.starts": "Center Inside",
+    "attacks.parts.variables": "Blocks",
+    "attacks.program": "Attack",
     "attacks.recipes.apgd": "apgd",
     "attacks.recipes.bim": "bim iterative_ll",
     "attacks.recipes.fgsm": "fast_entropy fast_gradient fgsm r_fgsm step_ll step_rnd",

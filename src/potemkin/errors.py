@@ -5,8 +5,7 @@
     ├── InputError             what the user brought cannot be used                                  exit code 3
     │   ├── DataError          data: shape, labels, NaN, outside the box
     │   ├── ModelError         model: cannot be loaded, wrong outputs, weights do not fit
-    │   ├── BundleError        a run folder: missing, truncated, other schema version
-    │   └── MissingExtraError  an optional dependency; names the install command
+    │   └── BundleError        a run folder: missing, truncated, other schema version
     └── EvaluationError        the evaluation itself failed                                          exit code 4
         ├── AccessError        more was asked of the model than the threat model allows
         ├── ConformanceError   an attack does not do what an attack must; lists every failed check
@@ -49,10 +48,6 @@ class ModelError(InputError):
 
 class BundleError(InputError):
     """A run folder is missing, damaged, or of another schema version."""
-
-
-class MissingExtraError(InputError):
-    """An optional dependency is not installed (or does not import)."""
 
 
 class EvaluationError(PotemkinError):

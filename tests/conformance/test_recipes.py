@@ -56,6 +56,7 @@ SHAPED = [
     pk.Masked(pk.Linf(0.1), pk.Rectangle(1, 0, 3, 2)),
     pk.Masked(pk.L2(0.25), pk.Rectangle(0, 0, 4, 2)),
     pk.Grid(pk.Linf(0.1)),
+    pk.Grid(pk.Masked(pk.Linf(0.1), pk.Rectangle(1, 0, 3, 2))),
 ]
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import potemkin as pk
 from cli_run import MODELS, Answer, Cli, run, save, tiny
 from potemkin.cli.threats import DEFAULT_ATTACKS
 from potemkin.evaluate.bundle_read import read_bundle
+from potemkin.report.provenance import commands
 
 DIGITS = ("audit", "digits-cnn", "digits", "--threat", "Linf(0.1)", "--attack", "fgsm()", "--examples", "24")
 OWN = ("audit", "models.py:good", "good.npz", "--threat", "Linf(0.1)", "--attack", "fgsm()")
@@ -59,6 +62,30 @@ def test_the_command_that_is_printed_verifies_the_bundle(cli: Cli) -> None:
     words = shlex.split(line.removeprefix("check it"))
     assert words[:3] == ["potemkin", "verify", "runs/a b"]
     assert cli(*words[1:]).code == 0
+    bundle = read_bundle("runs/a b")
+    assert words == shlex.split(commands(bundle.record, bundle.folder)[1].text), "the report's is another one"
+
+
+def test_a_run_from_python_is_what_its_printed_command_runs(cli: Cli, here: Path) -> None:
+    given = pk.ThreatModel(pk.Linf(0.1), pk.Targeted(1), eight_bit=True)
+    model, attacks = pk.load_model("models.py:good", box=(-1, 1)), [pk.fgsm(), pk.pgd(steps=3)]
+    chosen: dict[str, Any] = {"sample": "random", "examples": 9, "seed": 3}
+    chosen |= {"rows": 16, "retire_cycles": False, "stride": 2, "out": "runs/python"}
+    record = pk.audit(model, "good.npz", given, attacks, **chosen)
+    command, *_ = commands(record, Path("runs/python"))
+    assert cli(*shlex.split(command.text)[1:], "--out", "runs/typed").code == 0
+    typed = read_bundle("runs/typed").record
+    differs = {
+        "environment",
+        "timing",
+        "settings",
+        "batch_fill",
+        "cost",
+    }  # the stride has no option: no outcome needs it
+    assert typed.model_dump(exclude=differs) == record.model_dump(exclude=differs)
+    assert typed.settings == record.settings.model_copy(update={"stride": 1})
+    files = [here / "runs" / name / "examples.jsonl" for name in ("python", "typed")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_the_command_line_is_recorded_as_it_could_be_typed(cli: Cli, here: Path) -> None:

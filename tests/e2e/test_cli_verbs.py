@@ -15,6 +15,7 @@ import pytest
 
 import potemkin
 from cli_run import MODELS, Cli, run, save, tiny, tree
+from potemkin.core.explain import counted
 from potemkin.core.registry import entries
 from potemkin.evaluate.rates import Rates
 from potemkin.evaluate.recheck import RIGHT_AFTER_ALL
@@ -195,7 +196,7 @@ def test_doctor_tells_versions_devices_and_what_is_missing(
     found = {finding["name"]: finding for finding in answer.json["findings"]}
     assert found["torch"]["found"] == torch.__version__
     assert found["potemkin"]["found"] == potemkin.__version__
-    assert f"{torch.get_num_threads()} threads" in found["cpu"]["found"]
+    assert counted(torch.get_num_threads(), "thread") in found["cpu"]["found"]
     assert "float32" in found["bf16 cpu"]["found"]
     assert {"cyclopts", "pydantic", "safetensors", "[vision]", "torch.compile"} <= set(found)
     assert found["POTEMKIN_DATA"]["state"] == "missing"

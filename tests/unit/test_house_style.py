@@ -66,3 +66,11 @@ def test_files_can_be_read_in_one_sitting(source: Path) -> None:
 
 def test_there_is_no_room_without_a_name() -> None:
     assert [path.name for path in SOURCES if path.stem in {"utils", "util", "helpers", "misc", "common"}] == []
+
+
+def test_every_short_citation_stands_in_the_bibliography() -> None:
+    listed = (ROOT / "docs" / "theory" / "bibliography.md").read_text(encoding="utf-8")
+    short = re.compile(r"[A-Z]\w+ (?:et al\.|and [A-Z]\w+) \d{4}")
+    cited = {name for path in SOURCES for name in short.findall(" ".join(path.read_text(encoding="utf-8").split()))}
+    assert {"Kurakin et al. 2017", "Croce and Hein 2021"} <= cited
+    assert sorted(name for name in cited if f"| {name} |" not in listed) == []

@@ -9,6 +9,7 @@ inside, MI-FGSM accumulates normalised gradients, APGD halves its step and moves
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,9 +48,9 @@ class Ascent(Noted):
 
     Args:
         objective: what is climbed, always maximised.
-        start: where rows begin.  look: where the gradient is taken.  direction: from gradient to direction.
+        start_at: where rows begin.  look: where the gradient is taken.  direction: from gradient to direction.
         step_size: how far, and when to go back.  move: how a step stays inside the set.  variable: what is searched.
-        steps: 0 means that the start is all there is (noise controls): nothing but decisions is asked for.
+        gradient_free: the start is all there is (noise controls): nothing but decisions is asked for.
 
     Source: Goodfellow et al. 2015; Kurakin et al. 2017; Madry et al. 2018.  Differs: keeps the best iterate.
     """
@@ -73,6 +74,11 @@ class Ascent(Noted):
 
     def cost(self, steps: int) -> tuple[int, int]:
         return steps + 1, steps
+
+    def reach(self, steps: int, eps: float) -> float:
+        if self.gradient_free:
+            return math.inf
+        return self.start_at.lead * eps + self.step_size.reach(steps, eps)
 
     def start(self, rows: Rows) -> AscentState:
         start = self.variable.begin(self.start_at.point(rows), rows.x)

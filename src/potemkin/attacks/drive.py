@@ -1,4 +1,9 @@
-"""Drive a row program without the engine: all rows, fixed steps, nobody retires. What training and conformance do."""
+"""Drive a row program without the engine: all rows, fixed steps, nobody retires.
+
+`drive` runs a program from any state, so that iterates can be compared with a paper's or another library's (the tests
+of `tests/reference`, `make parity`); programs are plain functions so that training can do so, too (decision 0004).
+`ask` is one query of it, which the laws of conformance put to a program step by step.
+"""
 
 from __future__ import annotations
 

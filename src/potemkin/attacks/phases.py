@@ -55,8 +55,12 @@ class Phases(Noted):
     def cost(self, steps: int) -> tuple[int, int]:
         return steps + len(self.schedule), steps
 
+    def reach(self, steps: int, eps: float) -> float:
+        return self.ascent.reach(steps, eps)
+
     def start(self, rows: Rows) -> PhaseState:
-        return self.start_from(rows, self.ascent.start_at.point(self._rows(rows, torch.zeros_like(rows.steps))))
+        wide = self._rows(rows, torch.zeros_like(rows.steps))
+        return self.start_from(rows, self.ascent.variable.begin(self.ascent.start_at.point(wide), rows.x))
 
     def start_from(self, rows: Rows, point: Tensor) -> PhaseState:
         """Begin at a given (B, *shape) point instead."""

@@ -116,6 +116,9 @@ class Program(Protocol):
     def cost(self, steps: int) -> tuple[int, int]:
         """Return the (forwards, backwards) of one job that makes all its moves."""
 
+    def reach(self, steps: int, eps: float) -> float:
+        """How far from the clean input its moves can take it, in input units: below eps it never sees the edge."""
+
 
 class Targeting(Protocol):
     """Chooses which classes an attack steers at, one job per target."""
@@ -147,6 +150,19 @@ class Attack(ABC):
     @abstractmethod
     def runs(self) -> int:
         """Jobs per target (restarts, at least 1)."""
+
+    @property
+    def control(self) -> bool:
+        """Whether it is no search but a control, such as random noise: it can break, and never shows that one holds."""
+        return False
+
+    def asks(self, norm: str, targeted: bool) -> Asks:
+        """What its program asks for in the set's `norm`; the number of classes does not matter for that."""
+        return self.program(10, norm, targeted).asks
+
+    def reach(self, eps: float, norm: str, targeted: bool) -> float:
+        """How far from the clean input one job can search, in input units; a start's random offset is no search."""
+        return self.program(10, norm, targeted).reach(self.steps_for(eps), eps)
 
     @property
     def exact(self) -> frozenset[str]:

@@ -14,7 +14,7 @@ from potemkin.cli.options import ANSWER, RUN, AnswerOptions, ModelOptions, Switc
 from potemkin.cli.progress import Display, display
 from potemkin.cli.session import Reply, Session
 from potemkin.cli.signals import interruptible
-from potemkin.cli.threats import AdversaryOptions, reaches_everywhere
+from potemkin.cli.threats import AdversaryOptions
 from potemkin.cli.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ def audit(
     with interruptible(shown.stopping):
         record = Audit(model, data, adversary, network, run, keep).go(session, shown)
         report, problem = _draw(session, keep)
-    again = ["--model", model, "--data", data, *network.arguments()]
-    verdict = Verdict(record, limits, keep.out, report, again)
+    verdict = Verdict(record, limits, keep.out, report, network.again(model, data))
     if problem is not None:
         session.warn(f"The verdict and the bundle stand, but the report could not be drawn: {problem}")
     return Reply(_exit_code(record, limits), record.to_json(), verdict.show)
@@ -102,14 +101,20 @@ class Audit:
 
     def go(self, session: Session, shown: Display) -> Record:
         """Load everything and evaluate."""
+        if self.keep.out is not None:
+            from potemkin.evaluate.bundle_partial import refuse_folder
+
+            refuse_folder(self.keep.out, self.keep.overwrite)
         session.say("Loading PyTorch …")
         threat = self.adversary.threat_model()
         attacks = self.adversary.attacks(threat)
         from potemkin.evaluate.audit import audit as evaluate_all
+        from potemkin.evaluate.environment import Typed
+        from potemkin.evaluate.smells.plan import wide_set
 
         classifier, source = self.network.bring(session, self.model, self.data)
-        if hint := reaches_everywhere(threat, classifier.box):
-            session.warn(hint)
+        for smell in wide_set(threat, classifier.box):
+            session.warn(f"{smell.message} {smell.advice}")
         usual = "" if self.adversary.attack else " (no --attack: the usual ones)"
         session.say(f"Attacking on {classifier.device} with {', '.join(map(repr, attacks))}{usual} …")
         with shown:
@@ -126,7 +131,7 @@ class Audit:
                 declared_accuracy=self.run.declared_accuracy,
                 out=self.keep.out,
                 overwrite=self.keep.overwrite,
-                command=session.command,
+                command=Typed(session.command, tuple(self.network.again(self.model, self.data))),
                 progress=shown.update,
             )
 

@@ -69,7 +69,7 @@ def _show(console: Console, found: Comparison) -> None:
         (found.name_a, found.robust_a, found.clean_a),
         (found.name_b, found.robust_b, found.clean_b),
     ):
-        table.add_row(plain(name), *(str(rate).partition(" (n")[0] for rate in (robust, clean)))
+        table.add_row(plain(name), robust.short(), clean.short())
     console.print(Padding(table, (1, 0, 0, 2)))
     console.print(
         Padding(

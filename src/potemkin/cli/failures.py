@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cyclopts import CoercionError, CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
+from potemkin.core.explain import first_line
 from potemkin.errors import PotemkinError
 
 PASSED, GATE_FAILED, USAGE, FAILED = 0, 1, 2, 4
@@ -37,14 +38,16 @@ def explain(error: BaseException) -> Failure:
     if isinstance(error, CycloptsError):
         return Failure("UsageError", _usage(error), USAGE)
     if _out_of_memory(error):
-        return Failure("OutOfMemory", f"The memory is full ({_said(error)}). {_LESS}", FAILED)
+        return Failure("OutOfMemory", f"The memory is full ({kind}: {first_line(error)}). {_LESS}", FAILED)
     if isinstance(error, PotemkinError):
         return Failure(kind, str(error), error.exit_code)
     if isinstance(error, KeyboardInterrupt):
         return Failure("Interrupted", "Interrupted: nothing was written.", FAILED)
     if isinstance(error, ImportError):
-        return Failure(kind, f"{_said(error)}. A package is missing or damaged: `potemkin doctor` says which.", FAILED)
-    return Failure(kind, f"Something unexpected happened: {kind}: {_said(error)}. {_REPORT}", FAILED)
+        return Failure(
+            kind, f"{first_line(error)}. A package is missing or damaged: `potemkin doctor` says which.", FAILED
+        )
+    return Failure(kind, f"Something unexpected happened: {kind}: {first_line(error)}. {_REPORT}", FAILED)
 
 
 _LESS = "Use smaller --rows (the default is 128, any multiple of 8 will do), a smaller model, or another --device."
@@ -72,12 +75,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.append(link)
         yield link
         link = link.__cause__
-
-
-def _said(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return (text if len(text) <= 300 else f"{text[:297]}...").rstrip(".")
 
 
 def _usage(error: CycloptsError) -> str:

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from potemkin.core.files import write_whole
 from potemkin.errors import BundleError
 
 
 def write_json(path: Path, text: str, overwrite: bool) -> None:
     """Write the text; BundleError where something is there already, or the place cannot be written."""
     refuse_taken(path, overwrite)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
-    except OSError as problem:
-        unfinished.unlink(missing_ok=True)
-        raise BundleError(
-            f"{path} cannot be written ({problem.strerror or problem}). Check the folder and its permissions, or give "
-            "another --out."
-        ) from problem
+    write_whole(path, text + "\n", "give another --out")
 
 
 def refuse_taken(path: Path, overwrite: bool) -> None:

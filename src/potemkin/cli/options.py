@@ -89,12 +89,13 @@ class ModelOptions:
             input_shape=input_shape,
         )
 
-    def arguments(self) -> list[str]:
-        """These options as they would be typed, without those at their default."""
+    def again(self, model: str, data: str) -> list[str]:
+        """The words that bring model and data to `potemkin verify`; the device is the verifier's own."""
         given = {"weights": self.weights, "box": self.box, "mean": self.mean, "std": self.std}
         given |= {"resize": self.resize, "crop": self.crop}
         given |= {"image-size": None if self.image_size is None else str(self.image_size)}
-        return [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
+        named = [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
+        return ["--model", model, "--data", data, *named]
 
     def _box(self) -> Box | None:
         if self.box is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from potemkin import __version__
-from potemkin.core.explain import counted
+from potemkin.core.explain import counted, first_line
 
 DISTRIBUTION = "potemkin-ml"
 REQUIRED = ("torch", "numpy", "pillow", "safetensors", "pydantic", "rich", "cyclopts", "jinja2")
@@ -48,7 +48,8 @@ def examine() -> list[Finding]:
             found += probe()
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             name = probe.__name__.strip("_")
-            found.append(Finding(name, "broken", _first_line(error), "Install PyTorch anew: https://pytorch.org"))
+            told = f"{type(error).__name__}: {first_line(error)}"
+            found.append(Finding(name, "broken", told, "Install PyTorch anew: https://pytorch.org"))
     return [*found, _compiler(), *_extras(), _data()]
 
 
@@ -176,8 +177,3 @@ def _data() -> Finding:
     inside = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
     more = f" and {len(inside) - 6} more" if len(inside) > 6 else ""
     return Finding("POTEMKIN_DATA", "ok", f"{given}: {', '.join(inside[:6]) or 'empty'}{more}")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from potemkin.evaluate.audit import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
+ENOUGH = 30
+"""Examples that must be done, in the data's order, before a rate or a time is told."""
 _WINDOW = 10.0
 _STOPPING = "Stopping: what is done will be kept, marked incomplete. Once more aborts."
 
@@ -71,8 +73,14 @@ class Pace:
 
     @staticmethod
     def left(progress: Progress) -> float | None:
-        """Seconds; None before the first example is done."""
-        return progress.seconds * (progress.total - progress.settled) / progress.settled if progress.settled else None
+        """Seconds, if the others need what the first ones did; None before there are enough of these to tell.
+
+        What ends early mostly fell, and cheaply: the share of settled examples says little about the work left.
+        """
+        if not _enough(progress) or not progress.useful_forwards:
+            return None
+        needed = progress.done_forwards / progress.done * progress.total
+        return progress.seconds * max(0.0, needed / progress.useful_forwards - 1)
 
 
 class Silent:
@@ -172,9 +180,14 @@ def accuracy(progress: Progress) -> str:
     """Held / done with its interval; only of the first ones in the data's order, since what ends early mostly fell."""
     from potemkin.evaluate.rates import Rate
 
-    if not progress.done:
+    if not _enough(progress):
         return "robust accuracy not known yet"
     return f"robust accuracy so far {Rate.of(progress.held, progress.done)}"
+
+
+def _enough(progress: Progress) -> bool:
+    """Whether the first ones in order are enough to speak for all: a rate of one or two examples only frightens."""
+    return progress.done >= min(ENOUGH, progress.total)
 
 
 def told_speed(speed: float | None) -> str:

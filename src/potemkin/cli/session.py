@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import io
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
+
+
+def program() -> list[str]:
+    """The words that start this command here: its name, or its path where a shell would not find the name."""
+    if shutil.which("potemkin"):
+        return ["potemkin"]
+    started = Path(sys.argv[0])
+    if started.stem != "potemkin":
+        return ["python", "-m", "potemkin"]
+    here = Path.cwd()
+    return [str(started.relative_to(here) if started.is_relative_to(here) else started)]
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,14 @@ from cyclopts import Parameter
 
 from potemkin.cli.options import ADVERSARY, Switch
 from potemkin.errors import ConfigError
+from potemkin.evaluate.defaults import DEFAULT_ATTACKS
 
 if TYPE_CHECKING:
     from potemkin.attacks.program import Attack
     from potemkin.threat.access import Access
-    from potemkin.threat.box import Box
     from potemkin.threat.goals import Goal
     from potemkin.threat.sets.base import PerturbationSet
     from potemkin.threat.threat_model import ThreatModel
-
-DEFAULT_ATTACKS = ("apgd()", "apgd(objective=DLR(), targets=3)")
-"""No step size to get wrong, and two objectives that fail in different ways; both exist in Linf, L2 and L1."""
-
 
 _ATTACK = (
     "A recipe such as 'pgd(steps=50, restarts=5)'; may be repeated, the cheapest runs first. "
@@ -74,15 +70,6 @@ class AdversaryOptions:
                 f"{threat.access!r} hides: name an attack, or give --access gradients."
             )
         return [cast("Attack", parse(text, kind="attack")) for text in self.attack or DEFAULT_ATTACKS]
-
-
-def reaches_everywhere(threat: ThreatModel, box: Box) -> str | None:
-    """A hint where the set reaches across the whole box: somebody may have meant grey levels."""
-    eps, width = threat.set.eps, box.high - box.low
-    if threat.set.norm_name != "Linf" or not eps > width:
-        return None
-    meant = f" Did you mean {eps:g}/255?" if 1 < eps < 256 and width == 1 else ""
-    return f"note: eps = {eps:g} is more than the width of the box, {width:g}: any input is allowed.{meant}"
 
 
 def _access(text: str) -> Access:

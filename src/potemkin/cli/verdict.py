@@ -14,21 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from potemkin.cli.gates import because_of
-from potemkin.cli.session import paragraph, plain
+from potemkin.cli.session import paragraph, plain, program
+from potemkin.core.outcomes import UNDECIDED
+from potemkin.report.words import OUTCOMES
 
 if TYPE_CHECKING:
     from potemkin.cli.gates import Gate
-    from potemkin.evaluate.rates import Rate
     from potemkin.evaluate.record import Record, Smell
 
-_ENDED = {
-    "held": "went through all attacks",
-    "broken": "has a verified adversarial",
-    "clean_wrong": "was wrong before any attack",
-    "budget": "undecided: out of queries",
-    "invalid": "undecided: every claim was refused",
-    "error": "undecided: could not be judged",
-}
 _COLOURS = {"alarm": "bold red", "warning": "bold yellow", "note": "bold blue"}
 
 
@@ -72,7 +65,7 @@ class Verdict:
         lines = [("bundle", str(self.folder))]
         if self.report is not None:
             lines.append(("report", str(self.report)))
-        lines.append(("check it", shlex.join(["potemkin", "verify", str(self.folder), *self.again])))
+        lines.append(("check it", shlex.join([*program(), "verify", str(self.folder), *self.again])))
         for name, value in lines:  # never wrapped: these are for copying
             console.print(Text.assemble((f"{name:<10}", "dim"), plain(value)), soft_wrap=True)
 
@@ -98,10 +91,11 @@ def _partition(console: Console, record: Record) -> None:
     table.add_column(justify="right")
     table.add_column(justify="right")
     table.add_column(style="dim")
-    for name, words in _ENDED.items():
-        count = record.outcomes[name]  # type: ignore[index]
-        if count or name in ("held", "broken", "clean_wrong"):
-            table.add_row(name, f"{count:,}", f"{100 * count / record.n:.1f} %" if record.n else "", words)
+    for meaning in OUTCOMES:
+        count = record.outcomes[meaning.term]
+        if count or meaning.term not in UNDECIDED:
+            share = f"{100 * count / record.n:.1f} %" if record.n else ""
+            table.add_row(meaning.term, f"{count:,}", share, meaning.text)
     console.print(Padding(table, (1, 0, 0, 2)))
 
 
@@ -112,13 +106,9 @@ def _attacks(console: Console, record: Record) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for attack in sorted(record.attacks, key=lambda summary: summary.order):
         cost = f"{attack.cost.forward_equivalents:,}"
-        after = _interval(attack.robust_accuracy_after)
+        after = attack.robust_accuracy_after.short()
         table.add_row(plain(attack.recipe), f"{attack.tried:,}", f"{attack.broken:,}", after, cost)
     console.print(Padding(table, (1, 0, 0, 2)))
-
-
-def _interval(rate: Rate) -> str:
-    return str(rate).partition(" (n")[0]
 
 
 def _cost(console: Console, record: Record) -> None:

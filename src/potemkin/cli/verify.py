@@ -45,8 +45,8 @@ def verify(
 
     potemkin verify runs/digits --model digits-cnn --data digits
 
-    Nothing is believed but the stored tensors, the ids and the threat model; the seed is the recorded one. That an
-    example held is not checked: it takes the search again.
+    Nothing is believed but the stored tensors, the ids with their positions, the threat model, the seed and the row
+    counts. That an example held is not checked: it takes the search again.
 
     Exit code 0: all confirmed. 1: some were refused, or the model or the data are not those that were audited.
 

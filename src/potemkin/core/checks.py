@@ -72,10 +72,19 @@ def _range(low: float | None, high: float | None, open_low: bool, open_high: boo
     what = "an integer" if integer else "a number"
     ends = []
     if low is not None:
-        ends.append(f"greater than {low}" if open_low else f"at least {low}")
+        ends.append(f"{'greater than' if open_low else 'at least'} {_end(low)}")
     if high is not None:
-        ends.append(f"less than {high}" if open_high else f"at most {high}")
+        ends.append(f"{'less than' if open_high else 'at most'} {_end(high)}")
     return " ".join((what, " and ".join(ends))).strip()
+
+
+def _end(value: float) -> str:
+    """A limit as people write it: the ends of 32 and 64 bits as powers of two."""
+    for short in (31, 32, 63):
+        said = {1 << short: f"2**{short}", -(1 << short): f"-2**{short}", (1 << short) - 1: f"2**{short} - 1"}
+        if isinstance(value, int) and value in said:
+            return said[value]
+    return str(value)
 
 
 def _described(kind: type) -> str:

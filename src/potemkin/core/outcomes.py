@@ -8,3 +8,5 @@ Outcome = Literal["clean_wrong", "broken", "budget", "held", "invalid", "error"]
 """The partition that every rate is computed from; first match wins, in this order."""
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+UNDECIDED: tuple[Outcome, ...] = ("budget", "invalid", "error")
+"""Neither broken nor shown to hold: they are the room between robust accuracy and its upper bound."""

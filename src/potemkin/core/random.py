@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from potemkin.core import quantiles
+from potemkin.core.checks import number
 from potemkin.errors import ConfigError
 
 Words2: TypeAlias = tuple[Tensor, Tensor]
@@ -61,8 +62,7 @@ def row_keys(seed: int, example: Tensor, attack: int, target: Tensor, restart: T
     (target -1 = none); `seed` and `attack` are ints that fit into 64 bits with sign.
     """
     for name, value in (("seed", seed), ("attack", attack)):
-        if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
-            raise ConfigError(f"{name} must be an integer from -2**63 to 2**63 - 1, found {value!r}.")
+        number(name, value, low=-(1 << 63), high=(1 << 63) - 1, integer=True)
     for ids in (example, target, restart):
         _int64(ids)
     start = _halves(torch.as_tensor(seed, device=example.device))
@@ -150,8 +150,7 @@ class RowStreams:
         A tensor `high` is not checked (that would wait for the device); where it is 0 the draw is 0.
         """
         if isinstance(high, int):
-            if isinstance(high, bool) or not 1 <= high <= 1 << 31:
-                raise ConfigError(f"high must be an integer from 1 to 2**31, found {high!r}.")
+            number("high", high, low=1, high=1 << 31, integer=True)
             bound = torch.as_tensor(high, device=self.keys.device)
         else:
             bound = _int64(high).reshape(-1, 1)

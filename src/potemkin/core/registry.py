@@ -83,11 +83,6 @@ class Registry:
 
         return enter
 
-    def remove(self, name: str) -> None:
-        """Forget a name."""
-        if self._entries.pop(name, None) is None:
-            raise ConfigError(f"There is no registered name '{name}' to remove.{suggest(name, self._entries)}")
-
     def load(self) -> None:
         """Import the modules that register; a second call does nothing."""
         if self._loaded:

@@ -79,15 +79,13 @@ def pad_rows(x: Tensor, count: int) -> Tensor:
     return x if have == count else torch.cat((x, x[:1].expand(count - have, *x.shape[1:])))
 
 
-def round_up(n: int, multiple: int = 8) -> int:
-    """The smallest multiple of `multiple` that is at least `n`.
+def round_up(n: int) -> int:
+    """The smallest multiple of 8 that is at least `n`.
 
     >>> round_up(9), round_up(16)
     (16, 16)
     """
-    if multiple < 1:
-        raise ConfigError(f"multiple must be at least 1, found {multiple!r}.")
-    return -(-n // multiple) * multiple
+    return -(-n // 8) * 8
 
 
 def ulps(x: Tensor, center: Tensor) -> Tensor:

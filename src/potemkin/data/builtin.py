@@ -7,10 +7,10 @@ from importlib import resources
 
 import numpy as np
 
+from potemkin.core.checks import choice
 from potemkin.core.notation import Noted
 from potemkin.core.registry import register
 from potemkin.data.arrays import ArraySource
-from potemkin.errors import ConfigError, suggest
 
 _PARTS = {"test": (1297, 1797), "train": (0, 1297), "all": (0, 1797)}
 
@@ -34,11 +34,7 @@ class digits(Noted):
     part: str = "test"
 
     def __post_init__(self) -> None:
-        if self.part not in _PARTS:
-            allowed = ", ".join(_PARTS)
-            raise ConfigError(
-                f"digits has no part {self.part!r}: allowed are {allowed}.{suggest(str(self.part), _PARTS)}"
-            )
+        choice("part of digits", self.part, tuple(_PARTS))
 
     def open(self) -> ArraySource:
         """The examples of this part."""

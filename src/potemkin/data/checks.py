@@ -26,20 +26,18 @@ def check_source(
     *,
     box: tuple[float, float],
     classes: int | None = None,
-    input_shape: tuple[int, ...] | None = None,
     positions: Positions | None = None,
 ) -> None:
     """A first look, so that bad data are refused at once: sizes, shapes, all labels if known, the first 64 examples.
 
-    `box` is (low, high), either end may be infinite; `classes` and `input_shape` are the model's, None where unknown;
-    `positions` are those that will be evaluated (None: all). The other examples are looked at by `checked_batches`.
+    `box` is (low, high), either end may be infinite; `classes` are the model's, None where unknown; `positions` are
+    those that will be evaluated (None: all). The other examples are looked at by `checked_batches`.
 
     Errors: DataError with what was found, what was expected and what to do.
     """
     name = source.name
     if len(source) == 0 or (positions is not None and len(positions) == 0):
         raise DataError(f"There are no examples to evaluate in {name}: expected at least one.")
-    _check_shape(source, input_shape)
     _check_classes(source, classes)
     labels = known_labels(source)
     if labels is not None:
@@ -112,27 +110,6 @@ def _check_form(batch: Batch, name: str, input_shape: tuple[int, ...] | None) ->
         raise DataError(f"{name} gave a batch of {count} ids with {found}: expected one of each per id.")
     if input_shape is not None and shape[1:] != tuple(input_shape):
         raise DataError(f"{name} gave inputs of shape {shape[1:]}, but its examples have shape {tuple(input_shape)}.")
-
-
-def _check_shape(source: DataSource, wanted: tuple[int, ...] | None) -> None:
-    found = tuple(source.input_shape)
-    if wanted is None or found == tuple(wanted):
-        return
-    advice = "Do these data belong to this model?"
-    if math.prod(found) == math.prod(wanted):
-        advice = f"The count of numbers is the same: inputs.reshape(-1, {', '.join(map(str, wanted))}) may be meant."
-        if len(found) == 3 and found == (*wanted[1:], wanted[0]):
-            advice = "The channels come last; use inputs.transpose(0, 3, 1, 2)."
-        elif len(found) == len(wanted) == 3 and found == (wanted[2], *wanted[:2]):
-            advice = (
-                "The channels come first, and the model takes them last. uint8 images are put channels first: "
-                "give floats, images.astype('float32') / 255, or wrap the model so that it takes the channels first."
-            )
-    elif len(found) == len(wanted) == 3 and {found[0], wanted[0]} == {1, 3} and found[1:] == tuple(wanted[1:]):
-        advice = "One is grey, the other RGB: convert the images to what the model was trained on."
-    elif len(found) == len(wanted) == 3 and found[0] == wanted[0]:
-        advice = "Resize the images to what the model was trained on (image folders: image_size=S)."
-    raise DataError(f"The inputs of {source.name} have shape {found}, but the model expects {tuple(wanted)}. {advice}")
 
 
 def _check_classes(source: DataSource, classes: int | None) -> None:

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from potemkin.core.checks import choice, number
 from potemkin.core.random import philox4x32
 from potemkin.data.source import DataSource, Ints
-from potemkin.errors import ConfigError, suggest
+from potemkin.errors import ConfigError
 
 SAMPLES = ("first", "random", "balanced")
 
@@ -98,15 +99,10 @@ def known_labels(source: DataSource) -> Ints | None:
 
 
 def _check(n_total: int, examples: int | None, sample: str, seed: int) -> None:
-    if sample not in SAMPLES:
-        close = suggest(str(sample), SAMPLES)
-        raise ConfigError(f"sample must be one of {', '.join(SAMPLES)}, found {sample!r}.{close}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not -(1 << 63) <= seed < 1 << 63:
-        raise ConfigError(f"seed must be an integer from -2**63 to 2**63 - 1, found {seed!r}.")
-    if examples is not None and (isinstance(examples, bool) or not isinstance(examples, int) or examples < 1):
-        raise ConfigError(
-            f"examples must be an integer of at least 1 (of {n_total}), found {examples!r}. None means all."
-        )
+    choice("sample", sample, SAMPLES)
+    number("seed", seed, low=-(1 << 63), high=(1 << 63) - 1, integer=True)
+    if examples is not None:
+        number(f"examples (of {n_total}; None means all)", examples, low=1, integer=True)
 
 
 def _labels(labels: NDArray[Any] | Tensor | list[int] | None, n_total: int) -> Ints:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from potemkin.core.checks import number
 from potemkin.core.explain import counted
 from potemkin.core.random import text_key
 from potemkin.errors import ConfigError
@@ -118,8 +119,7 @@ class BaseSource(ABC):
 
 def check_size(size: int) -> int:
     """The batch size, if it is a positive int."""
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ConfigError(f"The batch size must be an integer of at least 1, found {size!r}.")
+    number("The batch size", size, low=1, integer=True)
     return size
 
 

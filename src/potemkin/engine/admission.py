@@ -67,7 +67,7 @@ class Admission:
                 "these data?"
             )
         keys = torch.tensor([id_key(name) for name in batch.ids[part]], dtype=torch.int64)
-        none = torch.full_like(keys, -1)
+        none = torch.full_like(keys, NO_TARGET)
         streams = RowStreams(row_keys(setup.seed, keys, 0, none, none))
         goal_targets = setup.threat.goal.targets(outputs, labels, streams)
         aims = [self._aims(number, outputs, labels, goal_targets, keys) for number in range(len(setup.attacks))]
@@ -122,7 +122,7 @@ class Admission:
         setup = self.setup
         if setup.threat.goal.targeted:
             return [[(label, target)] for label, target in zip(labels.tolist(), goal_targets.tolist(), strict=True)]
-        none = torch.full_like(keys, -1)
+        none = torch.full_like(keys, NO_TARGET)
         streams = RowStreams(row_keys(setup.seed, keys, setup.attack_keys[number], none, none))
         label, target = setup.attacks[number].targeting.aims(outputs, labels, streams)
         return [list(zip(*pair, strict=True)) for pair in zip(label.tolist(), target.tolist(), strict=True)]

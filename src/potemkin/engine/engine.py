@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from potemkin.attacks.program import Asks, Attack, Program
+from potemkin.attacks.program import Attack, Program
 from potemkin.core.canonical import show
 from potemkin.core.explain import counted
 from potemkin.core.random import row_keys
@@ -124,7 +124,7 @@ class Engine:
 
     def _program(self, attack: int) -> Program:
         if attack not in self._programs:
-            classes = self.setup.oracle.classifier.classes or 2
+            classes = self.setup.oracle.classifier.class_count
             norm, targeted = self.setup.threat.set.norm_name, self.setup.threat.goal.targeted
             self._programs[attack] = self.setup.attacks[attack].program(classes, norm, targeted)
         return self._programs[attack]
@@ -170,8 +170,7 @@ class Engine:
             return End.BLIND, f"{recipe}: no usable signal: all gradients were zero or not finite"
         if not flight.moved:
             return End.BLIND, f"{recipe}: nothing moved: every point that was asked about is the input itself"
-        searched = self._program(flight.job.attack).asks is not Asks.DECISIONS
-        return (End.HELD if searched else End.CONTROL), None
+        return (End.CONTROL if self.setup.attacks[flight.job.attack].control else End.HELD), None
 
     def _verify(self) -> None:
         for flight, verdict in self.claims.settle(self.batch.device):

@@ -16,7 +16,8 @@ from potemkin.threat.threat_model import ThreatModel
 
 @dataclass(frozen=True)
 class Settings:
-    """How the engine runs; nothing here changes an outcome except `rows`, whose effect is rounding."""
+    """How the engine runs. An outcome may depend on `rows`, `verify_rows` and `dtype`, by rounding, and on
+    `retire_cycles` where queries are limited, since it leaves more of them; on the others only costs and time do."""
 
     rows: int = 128
     """Rows of the batch, a multiple of 8."""
@@ -50,7 +51,7 @@ class Setup:
     def climbs(self) -> bool:
         """Whether any attack asks for gradients."""
         norm, targeted = self.threat.set.norm_name, self.threat.goal.targeted
-        return any(attack.program(2, norm, targeted).asks is Asks.GRADIENTS for attack in self.attacks)
+        return any(attack.asks(norm, targeted) is Asks.GRADIENTS for attack in self.attacks)
 
     @property
     def device(self) -> torch.device:

@@ -53,9 +53,10 @@ class Verifier:
         box = self.oracle.classifier.box
         claims = claims.to(torch.float32)
         region = self.threat.set.around(centers.to(torch.float32), box, eps.to(torch.float32))
+        nothing = torch.zeros((), dtype=torch.float64, device=claims.device)  # what is stored is a legal input, exactly
         checks = {
             "has NaN or infinite values": finite(claims),
-            "is outside the box": in_box(claims, box),
+            "is outside the box": box.contains(claims, nothing),
             f"is outside the set ({self.threat.set.sentence()})": region.contains(claims),
         }
         outputs = self._outputs(claims)
@@ -81,12 +82,6 @@ class Verifier:
         active = torch.arange(self.rows, device=points.device) < count
         meter = Meter.zeros(self.rows, points.device)
         return self.oracle.ask(padded, active=active, meter=meter, purpose="verify").outputs[:count]
-
-
-def in_box(points: Tensor, box: Box) -> Tensor:
-    """(B, ...) -> (B,): exactly inside, not a rounding further: what is stored must be a legal input."""
-    rows = points.flatten(1)
-    return ((rows >= box.low) & (rows <= box.high)).all(dim=1)
 
 
 def eight_bit(points: Tensor, box: Box) -> Tensor:

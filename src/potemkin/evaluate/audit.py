@@ -14,7 +14,7 @@ from potemkin.attacks.program import Attack
 from potemkin.core.canonical import show
 from potemkin.core.checks import number
 from potemkin.data.checks import check_source, checked_batches
-from potemkin.data.load import as_source, load_data
+from potemkin.data.load import load_data
 from potemkin.data.sampling import Choice, choose_from
 from potemkin.data.source import Batch, DataSource, Fingerprint
 from potemkin.engine.engine import Engine
@@ -23,12 +23,14 @@ from potemkin.errors import ModelChangedError
 from potemkin.evaluate import asked
 from potemkin.evaluate.bundle_write import BundleWriter
 from potemkin.evaluate.collect import Collector
-from potemkin.evaluate.environment import environment
+from potemkin.evaluate.defaults import DEFAULT_ATTACKS
+from potemkin.evaluate.environment import Typed, environment
 from potemkin.evaluate.interrupts import uninterrupted
-from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows
+from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows, settings_for
 from potemkin.evaluate.rates import Rates
 from potemkin.evaluate.record import Record, Smell
 from potemkin.evaluate.smells.examine import examine
+from potemkin.evaluate.smells.plan import suspect_plan
 from potemkin.evaluate.smells.reflect import reflect
 from potemkin.models.classifier import Classifier
 from potemkin.models.oracle import Oracle
@@ -40,16 +42,19 @@ from potemkin.threat.threat_model import ThreatModel
 class Progress:
     """What a progress display may show: counts so far.
 
-    `settled` examples have an outcome. The first `done` of the data are among them, which `held` and `undecided` count:
-    a fair sample, where the others that are settled are those that fell early.
+    `settled` examples have an outcome. The first `done` of the data are among them, which `held` counts: a fair sample,
+    where the others that are settled are those that fell early.
     """
 
     settled: int
     done: int
     total: int
     held: int
-    undecided: int
+    done_forwards: int
+    """What those first ones needed; `useful_forwards` is what all examples have needed so far."""
+    useful_forwards: int
     forwards: int
+    """Rows that were computed, padding and all."""
     seconds: float
 
 
@@ -57,7 +62,7 @@ def audit(
     model: Classifier | torch.nn.Module,
     data: object,
     threat: ThreatModel | PerturbationSet | str,
-    attacks: Sequence[Attack | str] | Attack | str,
+    attacks: Sequence[Attack | str] | Attack | str = DEFAULT_ATTACKS,
     *,
     seed: int = 0,
     examples: int | None = None,
@@ -69,7 +74,7 @@ def audit(
     declared_accuracy: float | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
-    command: str | None = None,
+    command: Typed | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Record:
     """Attack every chosen example within the threat model and say how each ended.
@@ -83,8 +88,8 @@ def audit(
         data: a name ("digits"), a path (.npz, idx, image folder), "module:function", a pair (inputs, labels), a torch
             data set or loader, or a `DataSource`.
         threat: a `ThreatModel`, or a set such as `Linf(8/255)`: then untargeted, gradients allowed.
-        attacks: one or several recipes, for example `[pgd(steps=50, restarts=5), apgd()]`. Both may be given in the
-            notation of the command line, as texts.
+        attacks: one or several recipes, for example `[pgd(steps=50, restarts=5), apgd()]`; left out: APGD with two
+            objectives. Threat and attacks may be given in the notation of the command line, as texts.
         seed: of all random draws; an example's draws depend on (seed, its id, attack, target, restart) alone.
         examples, sample: how many, chosen "first", "random" or "balanced".
         rows: row count of the batch, a multiple of 8. Outcomes are byte-identical at one row count.
@@ -94,6 +99,7 @@ def audit(
         declared_accuracy: the clean accuracy that the model's owner claims; a smell is raised if it is far off.
         out: folder for the bundle (record.json, examples.jsonl, adversarials.safetensors).
         overwrite: replace an old bundle there.
+        command: what was typed, for the record; the command line gives it.
         progress: called after every step of the engine.
 
     Returns:
@@ -115,9 +121,7 @@ def audit(
         16
     """
     classifier, threat = as_classifier(model), ThreatModel.of(threat)
-    source = (
-        data if isinstance(data, DataSource) else load_data(data) if isinstance(data, str | Path) else as_source(data)
-    )
+    source = load_data(data)
     check_rows(rows)
     if stride is not None:
         number("stride", stride, low=1, integer=True)
@@ -127,8 +131,7 @@ def audit(
     check_source(
         source, box=(classifier.box.low, classifier.box.high), classes=classifier.classes, positions=choice.positions
     )
-    on_cpu = torch.device(classifier.device).type == "cpu"
-    settings = Settings(rows, stride or (1 if on_cpu else 8), min(rows, 32), retire_cycles, speculate)
+    settings = settings_for(classifier, rows, stride, retire_cycles, speculate)
     run = Run(classifier, source, choice, threat, check_plan(attacks, threat, classifier.box), seed, settings)
     return run.go(declared_accuracy, out, overwrite, command, progress)
 
@@ -150,7 +153,7 @@ class Run:
         declared: float | None,
         out: str | Path | None,
         overwrite: bool,
-        command: str | None,
+        command: Typed | None,
         progress: Callable[[Progress], None] | None,
     ) -> Record:
         began = time.perf_counter()
@@ -159,7 +162,8 @@ class Run:
         collector = Collector(writer, self.threat.access.allows("scores"))
         try:
             changed, why = self._attack(oracle, collector, progress, began)
-            smells = reflect(self.checkup, collector, declared, changed, self.classifier.classes or 2)
+            smells = suspect_plan(self.attacks, self.threat, self.classifier.box)
+            smells += reflect(self.checkup, collector, declared, changed, self.classifier.class_count)
             seconds = time.perf_counter() - began
             record = self._record(oracle, collector, smells, why, command, seconds)
             return record if writer is None else writer.finish(record)
@@ -190,7 +194,7 @@ class Run:
         return changed, why
 
     def _prepare(self, oracle: Oracle) -> None:
-        classes = self.classifier.classes or 2
+        classes = self.classifier.class_count
         self.attacks = cheapest_first(self.attacks, self.threat, classes)
         retire = self.settings.retire_cycles and self.checkup.may_retire
         self.settings = replace(self.settings, retire_cycles=retire)
@@ -205,12 +209,20 @@ class Run:
             yield batch
 
     def _progress(self, oracle: Oracle, collector: Collector, began: float) -> Progress:
-        undecided = sum(collector.outcomes[name] for name in ("budget", "invalid", "error"))
         forwards = sum(cost.forwards for cost in oracle.physical.values())
         total = len(self.choice.positions)
         settled = collector.n + self.engine.dispatch.waiting
         seconds = time.perf_counter() - began
-        return Progress(settled, collector.n, total, collector.outcomes["held"], undecided, forwards, seconds)
+        return Progress(
+            settled=settled,
+            done=collector.n,
+            total=total,
+            held=collector.outcomes["held"],
+            done_forwards=collector.useful.forwards,
+            useful_forwards=self.engine.batch.filled + settled,
+            forwards=forwards,
+            seconds=seconds,
+        )
 
     def _record(
         self,
@@ -218,7 +230,7 @@ class Run:
         collector: Collector,
         smells: list[Smell],
         why: str | None,
-        command: str | None,
+        command: Typed | None,
         seconds: float,
     ) -> Record:
         total = len(self.choice.positions)
@@ -279,7 +291,7 @@ class Run:
             name=self.classifier.name,
             fingerprint=self.fingerprint,
             parameters=self.classifier.parameter_count,
-            classes=self.classifier.classes or 2,
+            classes=self.classifier.class_count,
             input_shape=list(self.source.input_shape),
             preprocessing=None if preprocessing is None else repr(preprocessing),
             one_logit=self.classifier.one_logit,

@@ -3,6 +3,7 @@
     record.json                 the Record
     examples.jsonl              one ExampleLine per example, in data order
     adversarials.safetensors    "inputs" (broken, *shape): the exact float32 tensors that were verified;
+                                "positions" (n): each line's place in the data;
                                 "gallery_clean" and "gallery_attempt" (g, *shape): the pictures of the report
     report.html                 drawn from the three above
 

@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from potemkin.core.files import explained
 from potemkin.errors import BundleError
 from potemkin.evaluate.bundle_read import PARTIAL, RECORD
 from potemkin.evaluate.locks import alone, hold, state
 
 LOCK = ".lock"
 """In the bundle's folder while somebody begins there or moves a bundle into place; in a partial folder, its life."""
+INSTEAD = "give another --out"
+"""What the user can do where the folder cannot be written."""
 
 
 class Partial:
@@ -32,7 +35,7 @@ class Partial:
         _refuse_foreign(folder)
         self.folder = folder
         self._made = not folder.exists()
-        with explained(folder), alone(folder / LOCK):
+        with explained(folder, INSTEAD), alone(folder / LOCK):
             _refuse_foreign(folder)
             _make_way(folder, overwrite)
             self.path = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}-{os.getpid()}-", dir=folder))
@@ -62,16 +65,15 @@ class Partial:
                 self.folder.rmdir()
 
 
-@contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """A full disk or a folder without permission is the user's to mend, so it is told in their words."""
-    try:
-        yield
-    except OSError as problem:
-        raise BundleError(
-            f"{folder} cannot be written ({problem.strerror or problem}). Check the disk space and the permissions, "
-            "or give another --out."
-        ) from problem
+def refuse_folder(folder: Path, overwrite: bool) -> None:
+    """BundleError where a run could not write there: said before anything is loaded."""
+    _refuse_foreign(folder)
+    _refuse_finished(folder, overwrite)
+
+
+def _refuse_finished(folder: Path, overwrite: bool) -> None:
+    if (folder / RECORD).exists() and not overwrite:
+        raise BundleError(f"{folder} already holds a bundle. Give another --out, or --overwrite to replace it.")
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -89,8 +91,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _make_way(folder: Path, overwrite: bool) -> None:
     """Remove what killed runs left behind; refuse what may not be replaced."""
-    if (folder / RECORD).exists() and not overwrite:
-        raise BundleError(f"{folder} already holds a bundle. Give another --out, or --overwrite to replace it.")
+    _refuse_finished(folder, overwrite)
     for other in sorted(folder.glob(f"{PARTIAL}*")):
         life = state(other / LOCK)
         if life == "unknown":

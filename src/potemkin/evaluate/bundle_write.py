@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from potemkin.evaluate.bundle_partial import Partial, explained
+from potemkin.core.files import explained
+from potemkin.evaluate.bundle_partial import INSTEAD, Partial
 from potemkin.evaluate.bundle_read import ADVERSARIALS, EXAMPLES, POSITIONS, RECORD, REPORT, TENSORS
 from potemkin.evaluate.interrupts import uninterrupted
 from potemkin.evaluate.lines import ExampleLine, GalleryItem
@@ -44,7 +45,7 @@ class BundleWriter:
         self._last_position = -1
         self._partial = Partial(self.folder, overwrite)
         try:
-            with explained(self.folder):
+            with explained(self.folder, INSTEAD):
                 self._lines: BinaryIO = (self._partial.path / EXAMPLES).open("wb")
                 self._spools = {name: (self._partial.path / name).open("wb") for name in TENSORS}
                 self._places: BinaryIO = (self._partial.path / POSITIONS).open("wb")
@@ -75,7 +76,7 @@ class BundleWriter:
         if line.position <= self._last_position:
             raise ValueError(f"position {line.position} after {self._last_position}: examples come in data order")
         self._last_position = line.position
-        with explained(self.folder):
+        with explained(self.folder, INSTEAD):
             row = self._spool("inputs", adversarial) if adversarial is not None else None
             line = line.model_copy(update={"adversarial": row})
             text = json.dumps(line.model_dump(mode="json"), allow_nan=False, ensure_ascii=False)
@@ -95,7 +96,7 @@ class BundleWriter:
         if tuple(record.model.input_shape) != self.input_shape:
             raise ValueError(f"input_shape {record.model.input_shape} in the record, {self.input_shape} in the writer")
         record = record.model_copy(update={"gallery": list(self.gallery)})
-        with explained(self.folder):
+        with explained(self.folder, INSTEAD):
             self._close()
             self._join_tensors()
             (self._partial.path / RECORD).write_text(record.to_json() + "\n", encoding="utf-8")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
+from potemkin.core.explain import counted
 from potemkin.errors import BundleError
-from potemkin.evaluate.bundle_read import Bundle
+from potemkin.evaluate.bundle_read import Bundle, read_bundle
 from potemkin.evaluate.lines import ExampleLine
 from potemkin.evaluate.rates import Rate
 from potemkin.evaluate.record import Record
@@ -48,12 +50,15 @@ class Comparison:
         return "\n".join((self.sentence, *(f"note: {note}" for note in self.notes)))
 
 
-def compare(a: Bundle, b: Bundle) -> Comparison:
+def compare(a: Bundle | str | Path, b: Bundle | str | Path) -> Comparison:
     """Pair the examples with the same id and the same label, and test whether one evaluation held more often.
+
+    Each is a run folder, or what `read_bundle` returned.
 
     An example *held* where its outcome is `held`: undecided ones (budget, invalid, error) do not count, as in
     robust accuracy. BundleError where no example is shared, or an id occurs twice.
     """
+    a, b = (given if isinstance(given, Bundle) else read_bundle(given) for given in (a, b))
     paired, common = _pairs(a, b)
     cells = Counter((left.outcome == "held", right.outcome == "held") for left, right in paired)
     n, only_a, only_b = len(paired), cells[True, False], cells[False, True]
@@ -88,6 +93,11 @@ def _pairs(a: Bundle, b: Bundle) -> tuple[list[tuple[ExampleLine, ExampleLine]],
     lines_a, lines_b = _by_id(a), _by_id(b)
     common = [key for key in lines_a if key in lines_b]
     paired = [(lines_a[key], lines_b[key]) for key in common if lines_a[key].label == lines_b[key].label]
+    if a.record.model.input_shape != b.record.model.input_shape:
+        raise BundleError(
+            f"{a.folder} and {b.folder} are about other inputs: their shapes are {a.record.model.input_shape} and "
+            f"{b.record.model.input_shape}, so that examples of the same id have nothing in common."
+        )
     if not paired:
         raise BundleError(
             f"{a.folder} and {b.folder} share no example with the same id and label ({len(lines_a)} and "
@@ -143,10 +153,11 @@ def _notes(a: Bundle, b: Bundle, common: int, n: int) -> list[str]:
     left, right, notes = a.record, b.record, []
     if left.model.fingerprint == right.model.fingerprint:
         notes.append("Both runs are of the same model: the fingerprints agree.")
-    if left.model.input_shape != right.model.input_shape:
-        notes.append(f"The inputs' shapes differ: {left.model.input_shape} | {right.model.input_shape}")
     if n < common:
-        notes.append(f"{common - n} examples have the same id but another label, and were left out.")
+        notes.append(
+            f"{counted(common - n, 'example')} {'has' if common - n == 1 else 'have'} the same id but another label: "
+            "left out."
+        )
     if len(a.lines) > common or len(b.lines) > common:
         notes.append(f"{len(a.lines)} and {len(b.lines)} examples were evaluated; {common} are common to both.")
     if _other_inputs(a, b, common):
@@ -176,8 +187,8 @@ def _sentence(
     (better, rate, won), (other, other_rate, lost) = sorted((left, right), key=lambda side: -side[2])
     shown = "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
     told = (
-        f"on {n} common examples the robust accuracy is {_short(rate)} for {better} "
-        f"and {_short(other_rate)} for {other}"
+        f"on {n} common examples the robust accuracy is {rate.short()} for {better} "
+        f"and {other_rate.short()} for {other}"
     )
     pairs = f"{won} held only in {better}, {lost} only in {other}; McNemar {shown}"
     if differences:
@@ -189,7 +200,3 @@ def _sentence(
     if p <= 0.05:
         return f"{better} is more robust: {told} ({pairs})."
     return f"No difference shown: {told} ({pairs})."
-
-
-def _short(rate: Rate) -> str:
-    return str(rate).partition(" (n")[0]

@@ -5,14 +5,23 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import platform
+from dataclasses import dataclass
 
 import torch
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "pydantic")
 
 
-def environment(device: str | torch.device, command: str | None = None) -> dict[str, object]:
-    """Versions, machine, threads, device, date and command."""
+@dataclass(frozen=True)
+class Typed:
+    """A command line as it was typed, and the words that bring its model and data again: `--model … --data …`."""
+
+    text: str
+    again: tuple[str, ...]
+
+
+def environment(device: str | torch.device, command: Typed | None = None) -> dict[str, object]:
+    """Versions, machine, threads, device, date, command, and what brings model and data again where that is known."""
     device = torch.device(device)
     found: dict[str, object] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -23,5 +32,5 @@ def environment(device: str | torch.device, command: str | None = None) -> dict[
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     if command is not None:
-        found["command"] = command
+        found |= {"command": command.text, "again": list(command.again)}
     return found

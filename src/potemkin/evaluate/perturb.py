@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,11 +17,11 @@ from potemkin.data.checks import check_batch
 from potemkin.data.source import Batch
 from potemkin.engine.engine import Engine
 from potemkin.engine.jobs import Result
-from potemkin.engine.setup import Settings
 from potemkin.errors import DataError
-from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows
+from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows, settings_for
 from potemkin.evaluate.record import Smell
 from potemkin.evaluate.smells.examine import examine
+from potemkin.evaluate.smells.plan import suspect_plan
 from potemkin.models.classifier import Classifier
 from potemkin.models.oracle import Meter, Oracle
 from potemkin.threat.sets.base import PerturbationSet
@@ -51,7 +52,7 @@ class Perturbed:
         spent = (int(passes.sum()) for passes in (self.cost.forwards, self.cost.backwards, self.cost.queries))
         cost = [counted(passes, noun) for passes, noun in zip(spent, ("forward", "backward", "query"), strict=True)]
         told = f"{', '.join([counted(len(self.outcome), 'row'), *counts])}; {', '.join(cost)}"
-        named = ", ".join(f"alarm: {smell.name}" for smell in self.smells if smell.severity == "alarm")
+        named = ", ".join(f"{smell.severity}: {smell.name}" for smell in self.smells if smell.severity != "note")
         return f"<Perturbed: {told}{f'; {named}' if named else ''}>"
 
     @property
@@ -80,7 +81,8 @@ def perturb(
         rows: row count of the batch, a multiple of 8; None: B rounded up, at most 128.
 
     Returns:
-        `Perturbed`: inputs, outcome, why, distance and cost per row; every success has passed the verifier.
+        `Perturbed`: inputs, outcome, why, distance and cost per row; every success has passed the verifier. What makes
+        the outcomes doubtful is in `smells`, and given as Python warnings.
 
     Cost:
         1 clean forward per row plus at most the attack's declared cost, after 3 forwards and 2 backwards of one batch
@@ -102,14 +104,17 @@ def perturb(
     rows = min(128, round_up(x.shape[0])) if rows is None else rows
     check_rows(rows)
     oracle = Oracle(classifier, threat.access)
-    stride = 1 if torch.device(classifier.device).type == "cpu" else 8
-    settings = Settings(rows, stride, min(rows, 32))
+    settings = settings_for(classifier, rows)
     with classifier.guest() as in_train_mode:
         checkup = examine(oracle, _head(batch, rows), settings, attacks, in_train_mode)
         settings = replace(settings, retire_cycles=checkup.may_retire)
-        ordered = cheapest_first(attacks, threat, classifier.classes or 2)
+        ordered = cheapest_first(attacks, threat, classifier.class_count)
         results = list(Engine(oracle, threat, ordered, seed=seed, settings=settings).run([batch]))
-    return _gather(results, checkup.smells)
+    smells = suspect_plan(attacks, threat, classifier.box) + checkup.smells
+    for smell in smells:
+        if smell.severity != "note":
+            warnings.warn(f"{smell.name}: {smell.message} {smell.advice}", stacklevel=2)
+    return _gather(results, smells)
 
 
 def _head(batch: Batch, count: int) -> Batch:

@@ -11,6 +11,7 @@ from potemkin.core.canonical import show
 from potemkin.core.checks import number
 from potemkin.core.notation import parse
 from potemkin.core.rows import round_up
+from potemkin.engine.setup import Settings
 from potemkin.errors import ConfigError
 from potemkin.models.classifier import Classifier
 from potemkin.threat.box import Box
@@ -47,6 +48,14 @@ def check_rows(rows: int) -> None:
         raise ConfigError(f"rows={rows}: row counts are multiples of 8, for example {round_up(rows)}.")
 
 
+def settings_for(
+    classifier: Classifier, rows: int, stride: int | None = None, retire_cycles: bool = True, speculate: bool = True
+) -> Settings:
+    """How the engine runs on this classifier's device: on a CPU looking costs nothing, elsewhere it waits."""
+    on_cpu = torch.device(classifier.device).type == "cpu"
+    return Settings(rows, stride or (1 if on_cpu else 8), min(rows, 32), retire_cycles, speculate)
+
+
 def check_plan(attacks: Sequence[Attack | str] | Attack | str, threat: ThreatModel, box: Box) -> tuple[Attack, ...]:
     """The attacks as a tuple, refused where they or the set do not fit the threat model."""
     listed = list(attacks) if isinstance(attacks, Iterable) and not isinstance(attacks, str | type) else [attacks]
@@ -70,7 +79,7 @@ def check_plan(attacks: Sequence[Attack | str] | Attack | str, threat: ThreatMod
 
 
 def _check_access(attack: Attack, threat: ThreatModel) -> None:
-    asks = attack.program(10, threat.set.norm_name, threat.goal.targeted).asks
+    asks = attack.asks(threat.set.norm_name, threat.goal.targeted)
     if not threat.access.allows(asks.value):
         instead = "noise()" if asks is Asks.GRADIENTS else "an attack that asks for less"
         raise ConfigError(

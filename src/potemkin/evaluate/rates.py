@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self
 
+from potemkin.core.outcomes import UNDECIDED
 from potemkin.evaluate.fields import Count, Number, Plain
 from potemkin.evaluate.statistics import wilson
 
@@ -30,9 +31,13 @@ class Rate(Plain):
         return cls(value=k / n, n=n, low=low, high=high)
 
     def __str__(self) -> str:
+        return f"{self.short()} (n = {self.n})"
+
+    def short(self) -> str:
+        """Without its n: for tables and sentences that have said it."""
         if self.value is None or self.low is None or self.high is None:
-            return f"not measured (n = {self.n})"
-        return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}] (n = {self.n})"
+            return "not measured"
+        return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
 
 class Rates(Plain):
@@ -53,7 +58,7 @@ class Rates(Plain):
         """
         n = sum(outcomes.values())
         held, broken = outcomes.get("held", 0), outcomes.get("broken", 0)
-        undecided = sum(outcomes.get(name, 0) for name in ("budget", "invalid", "error"))
+        undecided = sum(outcomes.get(name, 0) for name in UNDECIDED)
         return cls(
             clean_accuracy=Rate.of(clean_right, n),
             robust_accuracy=Rate.of(held, n),

@@ -8,7 +8,7 @@ import torch
 
 from potemkin.core.checks import number
 from potemkin.core.notation import parse
-from potemkin.data.load import as_source, load_data
+from potemkin.data.load import load_data
 from potemkin.data.source import DataSource
 from potemkin.engine.verifier import Verifier
 from potemkin.errors import BundleError, ConfigError, DataError
@@ -28,8 +28,8 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
     Each stored tensor is run in a fresh float32 forward pass and must lie in the set around *the data's own* input, lie
     in the box, and meet the goal of the recorded threat model. Each example is asked about without an attack: what the
     model gets right must not be called `clean_wrong`, what it gets wrong must be, and the recorded prediction must be
-    its own; two scores closer than rounding may decide either way. Nothing is taken from the bundle but the tensors,
-    the ids and the threat model.
+    its own; two scores closer than rounding may decide either way. Nothing else is taken from the bundle than the
+    tensors, the ids with their positions, the threat model, the seed and the row counts.
 
     That an example *held* says that a search found nothing, and cannot be checked without searching again: `held`
     lines are confirmed in their clean prediction alone. Nor are costs, and how the examples were chosen, checked.
@@ -50,9 +50,7 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
     """
     bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
     classifier = as_classifier(model)
-    source = (
-        data if isinstance(data, DataSource) else load_data(data) if isinstance(data, str | Path) else as_source(data)
-    )
+    source = load_data(data)
     record = bundle.record
     threat, box = _recorded(bundle)
     _check_fits(source, bundle)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from potemkin.core.checks import number
 from potemkin.core.explain import counted, first_line
 from potemkin.errors import ConfigError, DataError, ModelError, PotemkinError
 from potemkin.models.fingerprint import fingerprint
@@ -53,8 +54,8 @@ class Classifier:
         preprocessing: nn.Module | None = None,
     ) -> None:
         _check_net(net)
-        if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 2):
-            raise ConfigError(f"classes={classes!r}: a whole number of at least 2 is needed (one logit counts as 2).")
+        if classes is not None:
+            number("classes (one logit counts as 2)", classes, low=2, integer=True)
         self.box = Box.of(box)
         self.device = _as_device(device, net)
         # Only a network that stands elsewhere is moved: `to` on some wrappers copies or refuses.
@@ -74,6 +75,12 @@ class Classifier:
     def answer_dtype(self, x: Tensor) -> torch.dtype:
         """The dtype in which `x` is asked and answered: float64 if both sides are, else float32."""
         return torch.float64 if x.dtype == self.dtype == torch.float64 else torch.float32
+
+    @property
+    def class_count(self) -> int:
+        """How many classes it tells apart; known once it has been called, if it was not declared."""
+        assert self.classes is not None, "the classifier was not asked anything yet"
+        return self.classes
 
     @property
     def parameter_count(self) -> int:

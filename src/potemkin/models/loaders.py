@@ -13,14 +13,13 @@ from potemkin.core.registry import entries
 from potemkin.core.user_code import UserCode
 from potemkin.errors import ConfigError, ModelError, suggest
 from potemkin.models.classifier import Classifier
-from potemkin.models.exported import HOW_TO_EXPORT, load_exported
 from potemkin.models.preprocessing import Preprocessing
 from potemkin.models.weights import load_weights
 from potemkin.threat.box import Box
 
 _OTHER_FILES = {
     ".py": "name the function in it that builds the network: PATH:function",
-    ".onnx": "ONNX files are not read yet; " + HOW_TO_EXPORT[0].lower() + HOW_TO_EXPORT[1:],
+    ".onnx": "ONNX files are not read yet; save the network it came from with torch.export.save, as a .pt2 archive",
     ".safetensors": "weights alone are no model: name what builds it, module:function, with --weights PATH",
     ".pt": "it holds weights, or a pickled model that is never unpickled: name what builds it, module:function, with "
     "--weights PATH",
@@ -85,11 +84,18 @@ def try_out(classifier: Classifier, input_shape: Sequence[int], rows: int = 8) -
 
 
 def _opened(spec: str | Path, weights: str | Path | None) -> nn.Module | Classifier:
+    if not isinstance(spec, str | Path):
+        raise ModelError(
+            f"load_model takes a name or a path, and this is of type {type(spec).__name__}. A network that you have "
+            "already is used as pk.Classifier(net, box=(low, high))."
+        )
     text, path = str(spec), Path(spec)
     made: nn.Module | Classifier
     if path.suffix == ".pt2":
         if weights is not None:
             raise ModelError(f"The archive '{path}' brings its own weights: leave out --weights {weights}.")
+        from potemkin.models.exported import load_exported  # seconds of imports that nobody else needs
+
         return load_exported(_existing(path))
     known = {entry.name: entry for entry in entries("model")}
     if text in known:

@@ -29,59 +29,39 @@ class Group:
 
 
 def commands(record: Record, folder: Path) -> list[Command]:
-    """The command that was run (or its equivalent, where the record has none), and those that check its bundle."""
+    """The command that was run (or one for the same run, where it was started from Python), and two for its bundle."""
     given = record.environment.get("command")
-    if isinstance(given, list):
-        given = shlex.join(map(str, given))
     told = Command(given, "What was run.") if isinstance(given, str) and given else _equivalent(record)
+    again = record.environment.get("again")
+    known = isinstance(again, list) and all(isinstance(word, str) for word in again)
+    bring = shlex.join(again) if known and again else "--model … --data …"
     name = shlex.quote(str(folder))
     return [
         told,
-        Command(
-            f"potemkin verify {name} {_bring(told.text if told.text == given else '')}",
-            "Checks every adversarial example again.",
-        ),
+        Command(f"potemkin verify {name} {bring}", "Checks every adversarial example again."),
         Command(f"potemkin report {name}", "Draws this page again."),
     ]
 
 
-_SWITCHES = ("--no-cycles", "--overwrite", "--no-report", "--eight-bit", "--json", "--debug")
-_BRING = ("--weights", "--box", "--mean", "--std", "--resize", "--crop", "--image-size", "--model", "--data")
-
-
-def _bring(command: str) -> str:
-    """The model, the data and their options as `potemkin verify` takes them; "…" where the command does not tell.
-
-    >>> _bring("potemkin audit net.py:make x.npz --threat 'Linf(0.1)' --mean -0.5,0.5 --overwrite --box=-1,1")
-    '--model net.py:make --data x.npz --mean -0.5,0.5 --box=-1,1'
-    """
-    try:
-        words = shlex.split(command)
-    except ValueError:  # a record that was edited by hand
-        words = []
-    named: list[str] = []
-    plain: list[str] = []
-    rest = iter(words[2:] if words[:2] == ["potemkin", "audit"] else ())
-    for word in rest:
-        option, joined, _ = word.partition("=")
-        if not word.startswith("--"):
-            plain.append(word)
-        elif word not in _SWITCHES:
-            value = [] if joined else [next(rest, "…")]
-            named += [word, *value] if option in _BRING else []
-    by_name = {word.partition("=")[0] for word in named}
-    left = [name for name in ("--model", "--data") if name not in by_name]
-    if len(left) != len(plain):
-        return "--model … --data …"
-    return shlex.join([part for pair in zip(left, plain, strict=True) for part in pair] + named)
-
-
 def _equivalent(record: Record) -> Command:
+    """The command line for a run that had none, and what of the record it cannot say."""
+    settings, how = record.settings, record.data.sample.partition(" ")[0]
     parts = ["potemkin", "audit", record.model.name, record.data.name, "--threat", record.threat.notation]
     for attack in sorted(record.attacks, key=lambda summary: summary.order):
         parts += ["--attack", attack.recipe]
-    parts += ["--examples", str(record.data.examples), "--seed", str(record.seed), "--rows", str(record.settings.rows)]
-    return Command(shlex.join(parts), "What was run, as far as the record tells: it was started from Python.")
+    parts += ["--examples", str(record.data.examples)]
+    parts += ["--sample", how] if how in ("random", "balanced") else []
+    parts += ["--seed", str(record.seed), "--rows", str(settings.rows)]
+    parts += [] if settings.retire_cycles else ["--no-cycles"]
+    low, high = record.threat.box
+    if (low, high) != (0.0, 1.0):
+        parts += ["--box", f"{'-inf' if low is None else low},{'inf' if high is None else high}"]
+    parts += ["--device", settings.device_type]
+    # The stride, the one setting without an option, moves no outcome.
+    told = "The same run, which was started from Python, if these names bring the same model and data."
+    if record.model.preprocessing:
+        told += " Preprocessing is left out: unless the model brings it, give --mean, --std, --resize, --crop."
+    return Command(shlex.join(parts), told)
 
 
 def groups(record: Record) -> list[Group]:
@@ -128,7 +108,7 @@ def groups(record: Record) -> list[Group]:
                 ("batch fill", "not measured" if record.batch_fill is None else f"{100 * record.batch_fill:.1f} %"),
             ],
         ),
-        Group("Environment", _free({k: v for k, v in record.environment.items() if k != "command"})),
+        Group("Environment", _free({k: v for k, v in record.environment.items() if k not in ("command", "again")})),
         Group("Timing", _free(record.timing)),
     ]
 

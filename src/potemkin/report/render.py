@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from potemkin.errors import BundleError
+from potemkin.core.files import write_whole
 from potemkin.evaluate.bundle import Bundle, read_bundle
 from potemkin.report import charts, provenance, sections, typeset, words
 
@@ -21,15 +20,7 @@ def render(folder: str | Path) -> Path:
     """
     bundle = read_bundle(folder)
     path = bundle.folder / "report.html"
-    unfinished = path.with_name(f".report.{os.getpid()}.html")
-    try:
-        unfinished.write_text(page(bundle), encoding="utf-8")
-        os.replace(unfinished, path)
-    except OSError as problem:
-        unfinished.unlink(missing_ok=True)
-        raise BundleError(
-            f"{path} cannot be written ({problem.strerror or problem}). Check the disk space and the permissions."
-        ) from problem
+    write_whole(path, page(bundle))
     return path
 
 
@@ -48,6 +39,7 @@ def page(bundle: Bundle) -> str:
         .get_template("report.html.jinja")
         .render(
             record=record,
+            contents=sections.CONTENTS,
             words=words,
             class_name=class_name,
             street=sections.street(record),

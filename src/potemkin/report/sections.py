@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from potemkin.core.outcomes import Outcome
 from potemkin.evaluate.bundle import Bundle
 from potemkin.evaluate.costs import Cost
 from potemkin.evaluate.lines import GalleryItem
@@ -14,6 +15,31 @@ from potemkin.report.charts import Histogram, Segment, Step, histogram, shares, 
 from potemkin.report.pictures import Changes, Triptych, changes, is_picture, triptychs
 from potemkin.report.typeset import shown
 
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: its id, its title in the navigation, and the template that draws it."""
+
+    id: str
+    title: str
+    template: str
+
+
+CONTENTS = (
+    Section("verdict", "Verdict", "verdict.jinja"),
+    Section("outcomes", "Outcomes", "outcomes.jinja"),
+    Section("attacks", "Attacks", "attacks.jinja"),
+    Section("cost", "Cost", "cost.jinja"),
+    Section("confidence", "Confidence", "confidence.jinja"),
+    Section("gallery", "Gallery", "gallery.jinja"),
+    Section("distance", "Distance", "distance.jinja"),
+    Section("smells", "Smells", "smells.jinja"),
+    Section("provenance", "Provenance", "provenance.jinja"),
+    Section("examples", "Examples", "examples.jinja"),
+    Section("words", "Words", "glossary.jinja"),
+)
+"""The page in its order: the navigation and the includes are made from this."""
+
 HOUSES = 20
 FEW = 200
 """Below this many examples the interval is wide: at 50 %, more than 13 points."""
@@ -23,7 +49,7 @@ FEW = 200
 class OutcomeRow:
     """An outcome of the partition with its share of all examples."""
 
-    meaning: words.Meaning
+    meaning: words.Meaning[Outcome]
     count: int
     share: Rate
 

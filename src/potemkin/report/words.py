@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from potemkin.core.outcomes import Outcome
+
+Term = TypeVar("Term", bound=str)
 
 
 @dataclass(frozen=True)
-class Meaning:
+class Meaning(Generic[Term]):
     """A term, a name for people, and what it means."""
 
-    term: str
+    term: Term
     name: str
     text: str
 
 
-OUTCOMES = (
-    Meaning("held", "Held", "All attacks ran to their end, at least one had a usable signal, and none broke it."),
-    Meaning("budget", "Out of budget", "Undecided: the budget ended before all attacks had run."),
-    Meaning("invalid", "Invalid claims", "Undecided: attacks claimed success, and verification refused every claim."),
-    Meaning("error", "Error", "Undecided: no attack had a usable signal, or the model did not answer with numbers."),
-    Meaning(
-        "broken",
-        "Broken",
-        "An adversarial example was found and verified in a pass of its own: in the set, in the box, goal met.",
-    ),
-    Meaning("clean_wrong", "Wrong before the attack", "Not right on the clean input; no attack was needed."),
+# Short, for the verdict's table in a terminal of 80 columns has them, too.
+OUTCOMES: tuple[Meaning[Outcome], ...] = (
+    Meaning("held", "Held", "No attack broke it; at least one had a signal."),
+    Meaning("budget", "Out of budget", "Undecided: the queries ran out before the end."),
+    Meaning("invalid", "Invalid claims", "Undecided: every claim of success was refused."),
+    Meaning("error", "Error", "Undecided: no usable signal, or no numbers."),
+    Meaning("broken", "Broken", "Has an adversarial that verification confirmed."),
+    Meaning("clean_wrong", "Wrong before the attack", "Not right before any attack."),
 )
 
 GLOSSARY = (

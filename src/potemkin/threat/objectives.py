@@ -95,9 +95,10 @@ class DLR(Objective):
         untargeted  -(z_y - max_{j != y} z_j) / (z_pi1 - z_pi3 + 1e-12)
         targeted    -(z_y - z_t) / (z_pi1 - (z_pi3 + z_pi4) / 2 + 1e-12)
 
-    where z_pi1 >= z_pi2 >= ... are the sorted logits. Shapes: outputs (B, K) -> (B,). Range: untargeted at most 1 and
-    positive on success. Cost: one top-4. Needs three classes, four for rows with a target; `fallback` names Margin as
-    the stand-in below that, and rows with a target use it at K = 3. Errors: ConfigError when called with two classes.
+    where z_pi1 >= z_pi2 >= ... are the sorted logits. Shapes: outputs (B, K) -> (B,). Range: untargeted at least -1 and
+    positive on success, 1 where the true class is third and without end below that; targeted any. Cost: one top-4.
+    Needs three classes, four for rows with a target; `fallback` names Margin as the stand-in below that, and rows with
+    a target use it at K = 3. Errors: ConfigError when called with two classes.
 
     >>> aim = Aim(label=torch.tensor([0]), target=torch.tensor([-1]))
     >>> DLR()(torch.tensor([[3.0, 2.0, 1.0]]), aim)

@@ -32,3 +32,16 @@ def test_a_count_in_grey_levels_needs_grey_levels(recipe, attacked, box, said) -
 def test_kurakins_count_is_for_linf_in_the_unit_box() -> None:
     found = pk.perturb(pk.Classifier(torch.nn.Linear(3, 2)), X, Y, pk.ThreatModel(pk.Linf(8 / 255)), pk.bim())
     assert len(found.outcome) == 4
+
+
+def test_blocks_and_single_coordinates_exclude_each_other() -> None:
+    """In L1 the steepest step moves one pixel, and what is searched would no longer be constant on blocks."""
+    x = torch.full((4, 1, 4, 4), 0.5)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+    attack = pk.pgd(steps=3, variable=pk.Blocks(2))
+    with pytest.raises(ConfigError, match=r"L1 moves single coordinates.*Blocks\(size=2\).*Use Linf or L2"):
+        pk.perturb(net, x, Y, pk.L1(2.0), attack)
+    for near in (pk.Linf(0.1), pk.L2(0.5)):
+        moved = pk.perturb(net, x, Y, near, attack).inputs - x
+        blocks = moved.reshape(4, 2, 2, 2, 2).transpose(2, 3).flatten(3)
+        assert float((blocks - blocks.mean(dim=3, keepdim=True)).abs().max()) < 1e-6

@@ -20,7 +20,6 @@ class OutOfMemoryError(RuntimeError):
         (errors.DataError("a"), 3),
         (errors.ModelError("a"), 3),
         (errors.BundleError("a"), 3),
-        (errors.MissingExtraError("a"), 3),
         (errors.AccessError("a"), 4),
         (errors.ModelChangedError("a"), 4),
         (KeyboardInterrupt(), 4),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from potemkin.cli.options import ModelOptions, numbers, sizes
 from potemkin.cli.session import Session
-from potemkin.cli.threats import DEFAULT_ATTACKS, AdversaryOptions, reaches_everywhere
+from potemkin.cli.threats import DEFAULT_ATTACKS, AdversaryOptions
 from potemkin.core.notation import parse
 from potemkin.errors import ConfigError
 from potemkin.threat.access import Access
@@ -51,9 +53,17 @@ def test_the_box_is_left_to_the_model_that_declares_one() -> None:
 
 
 def test_options_can_be_typed_again() -> None:
-    assert ModelOptions().arguments() == []
+    assert ModelOptions().again("net.py:make", "x.npz") == ["--model", "net.py:make", "--data", "x.npz"]
     options = ModelOptions(weights="a b.pt", mean="-0.5", image_size=32)
-    assert options.arguments() == ["--weights", "a b.pt", "--mean", "-0.5", "--image-size", "32"]
+    typed = ["--weights", "a b.pt", "--mean", "-0.5", "--image-size", "32"]
+    assert options.again("net", "x")[4:] == typed
+
+
+def test_every_option_that_brings_the_model_is_typed_again() -> None:
+    """All but the device: a new one that `again` leaves out would have `potemkin verify` ask another model."""
+    given = {field.name: "7" for field in dataclasses.fields(ModelOptions)} | {"image_size": 7}
+    said = ModelOptions(**given).again("net", "x")  # type: ignore[arg-type]
+    assert {"--" + name.replace("_", "-") for name in given} - {"--device"} == set(said[4::2])
 
 
 def test_the_adversary_in_parts() -> None:
@@ -78,12 +88,3 @@ def test_the_usual_attacks_need_gradients() -> None:
     assert AdversaryOptions("Linf(0.1)", ["noise", "fgsm()"]).attacks(threat) == [parse("noise()"), parse("fgsm()")]
     with pytest.raises(ConfigError, match="No --attack is given"):
         AdversaryOptions("Linf(0.1)").attacks(ThreatModel(Linf(0.1), access=Access("decisions")))
-
-
-def test_an_eps_beyond_the_box_is_noticed() -> None:
-    told = reaches_everywhere(ThreatModel(Linf(8.0)), Box(0, 1))
-    assert told is not None and "Did you mean 8/255?" in told
-    assert reaches_everywhere(ThreatModel(Linf(1.0)), Box(0, 1)) is None
-    assert reaches_everywhere(ThreatModel(Linf(8.0)), Box(0, 255)) is None
-    assert reaches_everywhere(ThreatModel(Linf(8.0)), Box(float("-inf"), float("inf"))) is None
-    assert reaches_everywhere(ThreatModel(L2(8.0)), Box(0, 1)) is None

@@ -13,13 +13,17 @@ from potemkin.evaluate.audit import Progress
 from potemkin.evaluate.rates import Rate
 
 
-def at(seconds: float, settled: int = 30, done: int = 20, held: int = 10, forwards: int = 1000) -> Progress:
-    return Progress(settled, done, 120, held, 0, forwards, seconds)
+def at(seconds: float, settled: int = 60, done: int = 40, held: int = 20, forwards: int = 1000) -> Progress:
+    """The first 40 of 120 needed 100 forwards each, and 6,000 of the 12,000 to be expected have been made."""
+    return Progress(
+        settled, done, 120, held, done_forwards=100 * done, useful_forwards=6000, forwards=forwards, seconds=seconds
+    )
 
 
 def test_accuracy_counts_the_examples_in_order_only() -> None:
-    assert accuracy(at(1.0)) == f"robust accuracy so far {Rate.of(10, 20)}"
-    assert accuracy(at(1.0, done=0, held=0)) == "robust accuracy not known yet"
+    assert accuracy(at(1.0)) == f"robust accuracy so far {Rate.of(20, 40)}"
+    for few in (0, 1, 29):
+        assert accuracy(at(1.0, done=few, held=0)) == "robust accuracy not known yet"
 
 
 def test_speed_is_that_of_the_last_seconds() -> None:
@@ -31,9 +35,10 @@ def test_speed_is_that_of_the_last_seconds() -> None:
     assert speed == pytest.approx(1000)
 
 
-def test_time_left_goes_by_what_is_settled() -> None:
-    assert Pace.left(at(10.0, settled=30)) == pytest.approx(30.0)
-    assert Pace.left(at(10.0, settled=0)) is None
+def test_time_left_goes_by_what_the_first_ones_needed_not_by_how_many_have_fallen() -> None:
+    assert Pace.left(at(10.0)) == pytest.approx(10.0)
+    assert Pace.left(at(10.0, settled=119)) == pytest.approx(10.0)
+    assert Pace.left(at(10.0, done=29)) is None
     assert [told_time(s) for s in (None, 12.4, 600.0, 36_000.0)] == [
         "time left not known yet", "about 12 s left", "about 10 min left", "about 10.0 h left",
     ]  # fmt: skip
@@ -45,9 +50,9 @@ def test_lines_come_at_their_pace() -> None:
         shown.update(at(1.0))
         shown.update(at(2.0, forwards=3000))
     first, second = text.getvalue().splitlines()
-    assert first.startswith("30 of 120 examples done; robust accuracy so far 50.0 % [")
+    assert first.startswith("60 of 120 examples done; robust accuracy so far 50.0 % [")
     assert first.endswith("speed not known yet, time left not known yet")
-    assert second.endswith("2,000 forwards/s, about 6 s left")
+    assert second.endswith("2,000 forwards/s, about 2 s left")
     text = io.StringIO()
     with Lines(Console(file=text), every=60.0) as shown:
         for second in range(100):
@@ -62,7 +67,7 @@ def test_the_first_line_counts_from_the_first_step(monkeypatch: pytest.MonkeyPat
     with Lines(Console(file=text, width=200)) as shown:
         shown.update(at(1.0))
         shown.update(at(9.0, forwards=5000))
-    assert "500 forwards/s, about 27 s left" in text.getvalue()
+    assert "500 forwards/s, about 9 s left" in text.getvalue()
 
 
 def test_the_bar_is_gone_when_it_is_over() -> None:
@@ -77,8 +82,8 @@ def test_the_bar_is_gone_when_it_is_over() -> None:
         seen = text.getvalue()
         shown.stopping()
         shown._live.refresh()
-    assert "30 of 120 examples  time left not known yet" in unknown and "s left" not in unknown
-    assert "30 of 120 examples  about 6 s left" in seen
+    assert "60 of 120 examples  time left not known yet" in unknown and "s left" not in unknown
+    assert "60 of 120 examples  about 2 s left" in seen
     assert f"robust accuracy so far {Rate.of(10, 20)}" in seen
     assert "Once more aborts" in text.getvalue()
     assert max(len(line) for line in seen.splitlines()) <= 80 + 20  # escapes aside, nothing wraps

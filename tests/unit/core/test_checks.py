@@ -16,6 +16,16 @@ from potemkin.errors import ConfigError
 REFUSED: list[tuple[object, dict[str, Any], str]] = [
     (0, {"low": 1, "integer": True}, "n must be an integer at least 1; found 0."),
     (2.0, {"integer": True}, "n must be an integer; found 2.0, which is a float."),
+    (
+        1 << 63,
+        {"high": (1 << 63) - 1, "integer": True},
+        "n must be an integer at most 2**63 - 1; found 9223372036854775808.",
+    ),
+    (
+        -3,
+        {"low": -2, "high": 1 << 31, "integer": True},
+        "n must be an integer at least -2 and at most 2**31; found -3.",
+    ),
     (2.5, {"integer": True}, "n must be an integer; found 2.5, which is a float."),
     (True, {"integer": True}, "n must be an integer; found True, which is a truth value."),
     (True, {}, "n must be a number; found True, which is a truth value."),

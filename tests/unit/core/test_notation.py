@@ -322,7 +322,6 @@ def test_a_fault_in_a_factory_that_is_no_refusal_passes(registry: Registry) -> N
     registry.register("part", name="broken")(broken)
     with pytest.raises(RuntimeError, match="a fault of ours"):
         parse("broken()", registry)
-    registry.remove("broken")
 
 
 def test_long_texts_are_shortened_in_the_message(registry: Registry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from scipy import special  # type: ignore[import-untyped]
 
@@ -34,3 +35,18 @@ def test_normal_upper_without_the_far_branch_serves_32_bits() -> None:
     tail = torch.logspace(-9.94, -0.30103, 50_001, dtype=torch.float64)
     assert tail.min() < 2.0**-33
     assert torch.equal(quantiles.normal_upper(tail, far=False), quantiles.normal_upper(tail))
+
+
+def test_normal_central_is_exact_at_both_ends() -> None:
+    mass = torch.cat((torch.logspace(-300, -0.31, 100_001, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)))
+    exact = torch.from_numpy(special.ndtri((0.5 + mass).numpy()))
+    near = mass < 1e-6  # there 0.5 + mass has lost what the quantile, mass sqrt(2 pi), still has
+    exact = torch.where(near, mass * (2 * torch.pi) ** 0.5, exact)
+    assert torch.allclose(quantiles.normal_central(mass), exact, rtol=1e-9, atol=0)
+    last = torch.tensor([0.5 - 2.0**-54], dtype=torch.float64)
+    assert quantiles.normal_central(last).equal(quantiles.normal_upper(torch.tensor([2.0**-54], dtype=torch.float64)))
+
+
+def test_central_mass_over_the_whole_range() -> None:
+    for z in (0.0, 1e-300, 1e-9, 0.1, 0.5, 1.0, 2.0, 3.7, 6.0, 8.9, 9.0, 9.1, 1e9):
+        assert quantiles.central_mass(z) == pytest.approx(special.erf(z / 2**0.5) / 2, rel=4e-16, abs=0), z

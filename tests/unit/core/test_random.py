@@ -184,7 +184,7 @@ def test_draws_refuse_what_they_cannot_do() -> None:
     with pytest.raises(ConfigError, match=r"step must be an int or one per row, \(3,\); found shape \(2,\)"):
         source.bits(torch.zeros(2, dtype=torch.int64), 2)
     for high in (0, -1, 2**31 + 1, True):
-        with pytest.raises(ConfigError, match=r"high must be an integer from 1 to 2\*\*31"):
+        with pytest.raises(ConfigError, match=r"high must be an integer at least 1 and at most 2\*\*31"):
             source.integers(step, high)
 
 

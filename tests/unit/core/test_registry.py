@@ -50,8 +50,7 @@ def registry() -> Registry:
 def temporary() -> Iterator[str]:
     """A name in the package's own register, taken out again."""
     yield "a_name_for_this_test"
-    if module.default_registry()._entries.get("a_name_for_this_test"):
-        module.default_registry().remove("a_name_for_this_test")
+    module.default_registry()._entries.pop("a_name_for_this_test", None)
 
 
 def test_register_returns_what_it_was_given() -> None:
@@ -127,13 +126,6 @@ def test_lookup_lists_what_is_allowed(registry: Registry) -> None:
     with pytest.raises(ConfigError, match=r"There is no goal 'x'\. None is registered\."):
         registry.lookup("x", "goal")
     assert registry.lookup("Ball", ("attack", "set")).name == "Ball"
-
-
-def test_remove(registry: Registry) -> None:
-    registry.remove("Ball")
-    assert registry.find("Ball") is None
-    with pytest.raises(ConfigError, match=r"no registered name 'Ball' to remove"):
-        registry.remove("Ball")
 
 
 def test_modules_are_imported_at_the_first_look_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

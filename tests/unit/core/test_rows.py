@@ -170,9 +170,6 @@ def test_pad_rows_refuses_no_rows_and_too_many() -> None:
 
 def test_round_up() -> None:
     assert [rows.round_up(n) for n in (0, 1, 7, 8, 9, 128)] == [0, 8, 8, 8, 16, 128]
-    assert [rows.round_up(n, 3) for n in (1, 3, 4)] == [3, 3, 6]
-    with pytest.raises(ConfigError, match=r"multiple must be at least 1, found 0"):
-        rows.round_up(3, 0)
 
 
 @pytest.mark.parametrize(

@@ -66,5 +66,5 @@ def test_notation_round_trip_and_name():
 
 
 def test_wrong_part():
-    with pytest.raises(ConfigError, match=r"no part 'tset'.*test, train, all.*Did you mean 'test'"):
+    with pytest.raises(ConfigError, match=r"part of digits .* 'all'; found 'tset'. Did you mean 'test'"):
         digits(part="tset")

@@ -168,28 +168,6 @@ def test_labels_beyond_the_classes(labels, k, said):
         all_checked(pairs, k=k)
 
 
-def test_shapes():
-    def look(inputs, shape):
-        check_source(source(inputs), box=UNIT, input_shape=shape)
-
-    look(UNIFORM, (3, 4, 4))
-    for inputs, shape, said in (
-        (UNIFORM, (3, 8, 8), r"shape \(3, 4, 4\), but the model expects \(3, 8, 8\)\. Resize the images"),
-        (UNIFORM, (48,), r"inputs\.reshape\(-1, 48\) may be meant"),
-        (UNIFORM[:, :1], (3, 4, 4), "One is grey, the other RGB"),
-        (UNIFORM, (1, 28, 28), "Do these data belong to this model"),
-    ):
-        with pytest.raises(DataError, match=said):
-            look(inputs, shape)
-    last = source(UNIFORM.transpose(0, 2, 3, 1), input_shape=(4, 4, 3))
-    with pytest.raises(DataError, match=r"channels come last; use inputs.transpose"):
-        check_source(last, box=UNIT, input_shape=(3, 4, 4))
-    # A reshape would mix up rows, columns and channels: it must not be what is proposed.
-    with pytest.raises(DataError, match=r"channels come first, and the model takes them last") as caught:
-        look(UNIFORM, (4, 4, 3))
-    assert "reshape" not in str(caught.value)
-
-
 def test_classes_of_the_data_and_of_the_model(tmp_path):
     named = source(class_names=["a", "b", "c", "d", "e", "f", "g"])
     check_source(named, box=UNIT, classes=7)

@@ -77,11 +77,11 @@ def test_balanced_with_a_remainder_differs_by_one_at_most():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"examples": 0}, "examples must be an integer of at least 1 .of 100., found 0"),
+        ({"examples": 0}, "examples .of 100; None means all. must be an integer at least 1; found 0"),
         ({"examples": -5}, "found -5"),
         ({"examples": 2.5}, "found 2.5"),
         ({"examples": True}, "found True"),
-        ({"examples": 5, "sample": "ballanced"}, "first, random, balanced.*Did you mean 'balanced'"),
+        ({"examples": 5, "sample": "ballanced"}, "'first', 'random', 'balanced'.*Did you mean 'balanced'"),
         ({"examples": 5, "sample": "random", "seed": "x"}, "seed must be an integer"),
         ({"examples": 5, "sample": "random", "seed": 1 << 64}, "seed must be an integer"),
         ({"examples": 5, "sample": "balanced"}, "needs the labels"),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from bundles import line_of, record_of
+from bundles import line_of, record_of, write_bundle
 from potemkin.cli.compare import as_data
 from potemkin.errors import BundleError
-from potemkin.evaluate.bundle import Bundle
+from potemkin.evaluate.bundle import Bundle, read_bundle
 from potemkin.evaluate.compare import compare
 from potemkin.evaluate.rates import Rate
 from potemkin.evaluate.record import Smell
@@ -83,7 +83,7 @@ def test_only_common_examples_with_the_same_label_count() -> None:
     b = bundle("b", outcomes("bbbb"), first_id=1, labels=[1, 2, 9, 4])
     result = compare(a, b)
     assert (result.n, result.only_a) == (2, 2)
-    assert any("1 examples have the same id but another label" in note for note in result.notes)
+    assert any("1 example has the same id but another label" in note for note in result.notes)
     assert any("3 are common" in note for note in result.notes)
 
 
@@ -169,3 +169,11 @@ def test_an_id_that_occurs_twice_cannot_be_paired() -> None:
     twice = Bundle(a.folder, a.record, [a.lines[0], a.lines[0]])
     with pytest.raises(BundleError, match="id 0 occurs twice"):
         compare(twice, a)
+
+
+def test_run_folders_do_as_well(tmp_path: Path) -> None:
+    for name, broken in (("a", 4), ("b", 1)):
+        write_bundle(tmp_path / name, {"held": 6 - broken, "broken": broken})
+    by_path = compare(tmp_path / "a", str(tmp_path / "b"))
+    assert by_path == compare(read_bundle(tmp_path / "a"), read_bundle(tmp_path / "b"))
+    assert by_path.n >= 1

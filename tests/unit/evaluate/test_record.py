@@ -91,6 +91,11 @@ def test_an_eps_that_is_no_radius_is_refused(eps: float) -> None:
         ThreatInfo(**(record().threat.model_dump() | {"eps": eps}))
 
 
+def test_a_rate_without_its_n_for_tables_that_say_it() -> None:
+    assert Rate.of(462, 1000).short() == "46.2 % [43.1, 49.3]"
+    assert (Rate.of(0, 0).short(), str(Rate.of(0, 0))) == ("not measured", "not measured (n = 0)")
+
+
 def test_rates_from_the_partition() -> None:
     outcomes = {"clean_wrong": 10, "broken": 40, "budget": 3, "held": 42, "invalid": 2, "error": 3}
     rates = Rates.of(outcomes, clean_right=88)

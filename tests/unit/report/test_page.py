@@ -22,7 +22,7 @@ from potemkin.evaluate.costs import Cost
 from potemkin.evaluate.record import Smell
 from potemkin.report import words
 from potemkin.report.render import page, render
-from potemkin.report.sections import next_steps
+from potemkin.report.sections import CONTENTS, next_steps
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 SVG_EMPTY = {"rect", "line", "circle", "path", "polygon"}
@@ -149,6 +149,12 @@ def test_landmarks_and_headings_in_order(document: Document) -> None:
     assert all(heading.text.strip() for heading in document.all("h1", "h2", "h3"))
     for section in document.all("section"):
         assert section.attributes.get("aria-labelledby")
+
+
+def test_the_navigation_leads_through_all_sections_in_order(document: Document) -> None:
+    listed = [section.id for section in CONTENTS]
+    assert [section.attributes["id"] for section in document.all("section")] == listed
+    assert [link.attributes["href"] for link in document.all("a") if "nav" in link.parents] == [f"#{i}" for i in listed]
 
 
 def test_every_picture_has_a_text_alternative(document: Document) -> None:

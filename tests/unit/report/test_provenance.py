@@ -4,58 +4,51 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bundles import record_of
-from potemkin.report.provenance import commands
+from potemkin.report.provenance import Command, commands
 
 UNKNOWN = "potemkin verify runs/a --model … --data …"
 
 
-def check(environment: dict[str, object]) -> str:
-    return commands(record_of([], (1, 8, 8), environment=environment), Path("runs/a"))[1].text
+def shown(**other: Any) -> list[Command]:
+    return commands(record_of([], (1, 8, 8), **other), Path("runs/a"))
 
 
 def test_the_check_brings_the_model_as_the_audit_did() -> None:
-    given = [
-        *("potemkin", "audit", "--overwrite", "my nets.py:make", "--threat", "Linf(0.1)", "--weights", "a b.pt"),
-        *("test.npz", "--mean", "-0.5,0.5", "--std=0.25", "--box=-1,1", "--attack", "apgd()", "--examples", "20"),
-        *("--eight-bit", "--image-size", "32", "--out", "runs/a", "--device", "cpu"),
-    ]
-    told = shlex.split(check({"command": shlex.join(given)}))
-    assert told == [
-        *("potemkin", "verify", "runs/a", "--model", "my nets.py:make", "--data", "test.npz", "--weights", "a b.pt"),
-        *("--mean", "-0.5,0.5", "--std=0.25", "--box=-1,1", "--image-size", "32"),
-    ]
+    again = ["--model", "my nets.py:make", "--data", "test.npz", "--mean", "-0.5,0.5", "--weights", "a b.pt"]
+    told, check, _ = shown(environment={"command": "potemkin audit …", "again": again})
+    assert told.text == "potemkin audit …"
+    assert shlex.split(check.text) == ["potemkin", "verify", "runs/a", *again]
 
 
-def test_names_given_as_options_count() -> None:
-    command = "potemkin audit --threat 'L2(1)' --data=x.npz net.py:make"
-    assert check({"command": command}).endswith("runs/a --model net.py:make --data=x.npz")
+@pytest.mark.parametrize("again", [None, [], "--model a", ["--model", 3], {"--model": "a"}])
+def test_what_cannot_be_told_is_left_open(again: object) -> None:
+    assert shown(environment={"command": "potemkin audit a b", "again": again})[1].text == UNKNOWN
+    assert shown(environment={})[1].text == UNKNOWN
 
 
-@pytest.mark.parametrize(
-    "command", ["python run.py a b", "potemkin audit a", "potemkin audit a b c", "potemkin audit 'a"]
-)
-def test_what_cannot_be_told_is_left_open(command: str) -> None:
-    assert check({"command": command}) == UNKNOWN
-    assert check({}) == UNKNOWN
+def test_a_run_from_python_is_told_with_all_that_differs_from_the_usual() -> None:
+    usual = record_of([], (1, 8, 8))
+    told = shown(
+        environment={},
+        seed=7,
+        data=usual.data.model_copy(update={"sample": "balanced 100 of 500 (seed 7)"}),
+        settings=usual.settings.model_copy(update={"rows": 64, "retire_cycles": False, "device_type": "cuda"}),
+        threat=usual.threat.model_copy(update={"box": (None, 2.5), "notation": "ThreatModel(L2(1.0), eight_bit=True)"}),
+        model=usual.model.model_copy(update={"preprocessing": "Preprocessing(mean=0.5)"}),
+    )[0]
+    assert "--threat 'ThreatModel(L2(1.0), eight_bit=True)'" in told.text
+    assert told.text.endswith(
+        "--examples 0 --sample balanced --seed 7 --rows 64 --no-cycles --box -inf,2.5 --device cuda"
+    )
+    assert "Preprocessing is left out" in told.purpose
 
 
-def test_every_option_of_audit_is_known() -> None:
-    """A new switch, or a new option of the model, must be told to `provenance`, too."""
-    import dataclasses
-
-    from potemkin.cli.audit import KeepOptions, RunOptions
-    from potemkin.cli.gates import GateOptions
-    from potemkin.cli.options import AnswerOptions, ModelOptions
-    from potemkin.cli.threats import AdversaryOptions
-    from potemkin.report import provenance
-
-    rooms = (AdversaryOptions, ModelOptions, RunOptions, GateOptions, KeepOptions, AnswerOptions)
-    fields = [field for room in rooms for field in dataclasses.fields(room)]
-    switches = {"--" + field.name.replace("_", "-") for field in fields if "bool" in str(field.type)}
-    assert switches == set(provenance._SWITCHES)
-    brought = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(ModelOptions)} - {"--device"}
-    assert brought | {"--model", "--data"} == set(provenance._BRING)
+def test_what_is_usual_is_not_said() -> None:
+    told = shown(environment={})[0]
+    assert told.text.endswith("--examples 0 --seed 0 --rows 128 --device cpu")
+    assert "Preprocessing" not in told.purpose

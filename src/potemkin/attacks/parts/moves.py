@@ -44,7 +44,9 @@ class Project(Noted):
 @register("part")
 @dataclass(frozen=True, repr=False)
 class PullIn(Noted):
-    """x_{t+1} = clip(project onto the ball(x_t + step)): feasible, not the nearest; for parity.
+    """x_{t+1} = clip(project onto the ball(x_t + step)): feasible, not the nearest.
+
+    No recipe uses it: it is for parity with published numbers, and what `make parity` derives the peers' moves from.
 
     Source: the field's common practice for L2.  Differs: none.
     """
@@ -61,18 +63,19 @@ class PullIn(Noted):
 class HeavyBall(Noted):
     """APGD's move: a projected step, then a part of it plus a part of the last displacement, projected again.
 
-        z = P(x_t + step);   x_{t+1} = P(x_t + share (z - x_t) + (1 - share) (x_t - x_{t-1})),   share = 1 at first
+        z = Q(x_t + step);   x_{t+1} = Q(x_t + share (z - x_t) + (1 - share) (x_t - x_{t-1})),   share = 1 at first
+
+    where Q projects onto the ball, then clips to the box (`pull_in`): in Linf the projection, in L2 and L1 a feasible
+    point that need not be the nearest.
 
     Args:
         share: of the new step (the paper's alpha), in (0, 1].
-        exact: project exactly; False keeps the published project-then-clip (they differ for L2 only).
 
-    Source: Croce and Hein 2020, Algorithm 1, lines 3 and 7.  Differs: after a restart from the best point, x_{t-1} is
-    the point left before the last move, as in the published implementation.
+    Source: Croce and Hein 2020, Algorithm 1, lines 3 and 7.  Differs: Q is the published implementation's, the paper
+    projects; after a restart from the best point, x_{t-1} is the point left before the last move, as there.
     """
 
     share: float = 0.75
-    exact: bool = False
 
     def __post_init__(self) -> None:
         number("share", self.share, low=0.0, high=1.0, open_low=True)
@@ -81,7 +84,7 @@ class HeavyBall(Noted):
         return point
 
     def update(self, point: Tensor, step: Tensor, state: Any, rows: Rows, first: Tensor) -> tuple[Tensor, Any]:
-        inside = rows.region.project if self.exact else rows.region.pull_in
+        inside = rows.region.pull_in
         share = spread(torch.where(first, 1.0, self.share).to(point.dtype), point)
         ahead = inside(point + step)
         return inside(point + (ahead - point) * share + (point - state) * (1 - share)), point

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -50,6 +51,10 @@ class StepSize(Protocol):
         """Return the state before the first answer when an earlier phase has moved to `point` already."""
         return self.init(rows, point)
 
+    def reach(self, steps: int, eps: float) -> float:
+        """How far so many moves go at most, in input units; infinity where the size takes care of itself."""
+        return math.inf
+
     def update(self, climb: Climb, state: Any, rows: Rows) -> tuple[Climb, Tensor, Any]:
         """Return the (possibly changed) climb, the step length (B,) in input units, and the new state."""
 
@@ -75,6 +80,9 @@ class Constant(Noted, StepSize):
             raise ConfigError("Constant takes exactly one of size=… (input units) and relative=… (multiples of eps).")
         number("size", 1.0 if self.size is None else self.size, low=0.0, open_low=True)
         number("relative", 1.0 if self.relative is None else self.relative, low=0.0, open_low=True)
+
+    def reach(self, steps: int, eps: float) -> float:
+        return steps * (self.size if self.size is not None else (self.relative or 0.0) * eps)
 
     def init(self, rows: Rows, point: Tensor) -> tuple[()]:
         return ()
@@ -111,7 +119,7 @@ class HalveOnStall(Noted, StepSize):
 
     Args:
         initial: first step length in units of eps.
-        rho: share of rising moves needed, in (0, 1).
+        rho: share of rising moves that a window must exceed to keep its step, in (0, 1].
 
     Source: Croce and Hein 2020, Algorithm 1 and section 3.1.  Differs: three habits of the published implementation
     that its published numbers contain: the share is compared with "at most", not "less than"; a row counts as halved

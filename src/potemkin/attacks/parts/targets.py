@@ -11,7 +11,7 @@ from potemkin.core.checks import number
 from potemkin.core.notation import Noted
 from potemkin.core.random import RowStreams
 from potemkin.core.registry import register
-from potemkin.threat.goals import LeastLikely, RandomTarget
+from potemkin.threat.goals import NO_TARGET, LeastLikely, RandomTarget
 
 
 class _OneJob(Noted):
@@ -28,7 +28,7 @@ class TrueLabel(_OneJob):
     """
 
     def aims(self, clean: Tensor, label: Tensor, streams: RowStreams) -> tuple[Tensor, Tensor]:
-        return label.unsqueeze(1), torch.full_like(label, -1).unsqueeze(1)
+        return label.unsqueeze(1), torch.full_like(label, NO_TARGET).unsqueeze(1)
 
 
 @register("part")
@@ -40,7 +40,7 @@ class PredictedLabel(_OneJob):
     """
 
     def aims(self, clean: Tensor, label: Tensor, streams: RowStreams) -> tuple[Tensor, Tensor]:
-        return clean.argmax(dim=1).unsqueeze(1), torch.full_like(label, -1).unsqueeze(1)
+        return clean.argmax(dim=1).unsqueeze(1), torch.full_like(label, NO_TARGET).unsqueeze(1)
 
 
 @register("part")

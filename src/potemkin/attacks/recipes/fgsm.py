@@ -13,7 +13,7 @@ from potemkin.attacks.parts.step_sizes import Constant
 from potemkin.attacks.parts.targets import LeastLikelyClass, PredictedLabel, RandomClass, TrueLabel
 from potemkin.attacks.program import Program, Targeting
 from potemkin.attacks.recipes.base import OneStep
-from potemkin.core.checks import number
+from potemkin.core.checks import choice, number
 from potemkin.core.registry import register
 from potemkin.errors import ConfigError
 from potemkin.threat.objectives import CrossEntropy, Entropy
@@ -75,8 +75,7 @@ class fast_gradient(OneStep):
 
     def __post_init__(self) -> None:
         _check_label(self.label)
-        if self.scale not in ("steepest", "max"):
-            raise ConfigError(f"fast_gradient(scale={self.scale!r}): scale must be 'steepest' or 'max'.")
+        choice("scale of fast_gradient", self.scale, ("steepest", "max"))
 
     @property
     def exact(self) -> frozenset[str]:
@@ -174,7 +173,7 @@ class r_fgsm(OneStep):
     restarts: int = 1
 
     def __post_init__(self) -> None:
-        number("fraction", self.fraction, low=0.0, high=0.999)
+        number("fraction", self.fraction, low=0.0, high=1.0, open_high=True)
         number("restarts", self.restarts, low=1, integer=True)
 
     @property
@@ -194,5 +193,4 @@ class r_fgsm(OneStep):
 
 
 def _check_label(label: str) -> None:
-    if label not in ("true", "predicted"):
-        raise ConfigError(f"label={label!r}: label must be 'true' or 'predicted'.")
+    choice("label", label, ("true", "predicted"))

@@ -10,9 +10,8 @@ from potemkin.attacks.ascent import Ascent
 from potemkin.attacks.parts.starts import Inside, SignStep, Start, TruncatedNormal
 from potemkin.attacks.program import Program
 from potemkin.attacks.recipes.base import Recipe
-from potemkin.core.checks import number
+from potemkin.core.checks import choice, number
 from potemkin.core.registry import register
-from potemkin.errors import ConfigError
 
 _KINDS: dict[str, Start] = {"sign": SignStep(1.0), "normal": TruncatedNormal(0.5), "uniform": Inside()}
 
@@ -39,8 +38,7 @@ class noise(Recipe):
     draws: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise ConfigError(f"noise(kind={self.kind!r}): kind must be one of {', '.join(map(repr, _KINDS))}.")
+        choice("kind of noise", self.kind, tuple(_KINDS))
         number("draws", self.draws, low=1, integer=True)
 
     @property
@@ -50,6 +48,10 @@ class noise(Recipe):
     @property
     def runs(self) -> int:
         return self.draws
+
+    @property
+    def control(self) -> bool:
+        return True
 
     def steps_for(self, eps: float) -> int:
         return 0

@@ -18,7 +18,9 @@ from potemkin.attacks.recipes.base import Recipe, check_steps, constant_step
 from potemkin.core.checks import number
 from potemkin.core.registry import register
 from potemkin.errors import ConfigError
+from potemkin.threat.box import Box
 from potemkin.threat.objectives import CrossEntropy, Objective
+from potemkin.threat.sets.base import PerturbationSet
 
 
 @register("attack")
@@ -34,7 +36,7 @@ class pgd(Recipe):
         step_size: input units.  relative_step_size: multiples of eps. Neither given: 2.5 eps / steps.
         objective: what is climbed; `Margin()` and `DLR()` survive saturated logits.
         start: where restarts begin; `Center()` makes restarts pointless.
-        variable: what is searched; `Blocks(size)` keeps to low spatial frequencies.
+        variable: what is searched; `Blocks(size)` keeps to low spatial frequencies (Linf, L2).
 
     Cost: (steps + 1) forwards and steps backwards per restart.
     Example:
@@ -75,6 +77,11 @@ class pgd(Recipe):
                 "closed_form/L2": f"{path:g} eps of path turn a random start to about 2 % from the optimum, not 1 %"
             }
         return {}
+
+    def misfit(self, perturbations: PerturbationSet, box: Box) -> str | None:
+        if perturbations.norm_name == "L1" and not isinstance(self.variable, Identity):
+            return f"L1 moves single coordinates, which leave what {self.variable!r} searches. Use Linf or L2."
+        return None
 
     @property
     def runs(self) -> int:

@@ -1,4 +1,4 @@
-"""What the model, the attacks and the inputs that were brought give away before the model is asked anything."""
+"""What the model and the inputs that were brought give away before the model is asked anything."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from potemkin.attacks.program import Asks, Attack
 from potemkin.evaluate.record import Smell
 from potemkin.threat.box import Box
 
@@ -41,25 +40,6 @@ def train_mode(names: Sequence[str]) -> list[Smell]:
             evidence={"modules": len(names)},
         )
     ]
-
-
-def only_controls(attacks: Sequence[Attack]) -> list[Smell]:
-    """Whether noise alone ran."""
-    if any(wants_gradients(attack) for attack in attacks):
-        return []
-    return [
-        Smell(
-            name="only_controls",
-            severity="warning",
-            message="Only random-noise controls ran: nothing searched for an adversarial input.",
-            advice="Add an attack, for example pgd() or apgd(): what withstands noise alone is not robust.",
-        )
-    ]
-
-
-def wants_gradients(attack: Attack) -> bool:
-    """Whether it searches along gradients, as all do but controls."""
-    return attack.program(10, "Linf", False).asks is Asks.GRADIENTS
 
 
 def odd_inputs(inputs: Tensor, box: Box) -> list[Smell]:

@@ -14,10 +14,10 @@ from potemkin.data.source import Batch
 from potemkin.engine.setup import Settings
 from potemkin.evaluate.record import Smell
 from potemkin.evaluate.rounding import slack
-from potemkin.evaluate.smells.brought import odd_inputs, only_controls, train_mode, wants_gradients
+from potemkin.evaluate.smells.brought import odd_inputs, train_mode
 from potemkin.evaluate.smells.company import recompose
 from potemkin.models.oracle import Answer, Meter, Oracle
-from potemkin.threat.goals import Aim
+from potemkin.threat.goals import NO_TARGET, Aim
 from potemkin.threat.objectives import CrossEntropy
 
 SUM_TOLERANCE = 1e-5
@@ -59,8 +59,8 @@ def examine(
     # Noise would make every answer look as if it came from the company; it is told as what it is.
     strange = [] if randomised else _batch_dependent(oracle, inputs, labels, outputs)
     smells += [_randomised(outputs, repeated)] if randomised else strange
-    smells += _softmax(outputs) + only_controls(attacks)
-    if answer.gradient is not None and any(wants_gradients(attack) for attack in attacks):
+    smells += _softmax(outputs)
+    if answer.gradient is not None and not all(attack.control for attack in attacks):
         smells += [_detached()] if answer.detached else _zero_gradients(answer.gradient[:count])
     return Checkup(randomised, bool(strange), smells + odd_inputs(batch.inputs, box))
 
@@ -68,7 +68,7 @@ def examine(
 def _ask(oracle: Oracle, inputs: Tensor, labels: Tensor, backward: bool = True) -> Answer:
     """One ask about a full batch, with the graph that the search will have."""
     device, rows = oracle.classifier.device, len(inputs)
-    aim = Aim(labels.to(device), torch.full_like(labels, -1).to(device))
+    aim = Aim(labels.to(device), torch.full_like(labels, NO_TARGET).to(device))
 
     def objective(outputs: Tensor) -> Tensor:
         return _safe_cross_entropy(outputs, aim)

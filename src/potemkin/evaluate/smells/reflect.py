@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from potemkin.core.outcomes import Outcome
+from potemkin.core.outcomes import UNDECIDED, Outcome
 from potemkin.evaluate.collect import Collector
 from potemkin.evaluate.record import Smell
 from potemkin.evaluate.smells.examine import Checkup
@@ -12,6 +12,8 @@ from potemkin.evaluate.statistics import wilson
 
 FEW = 20
 """Below this many examples, an accuracy near chance is no news: the interval of any rate is wide."""
+LOW = 0.5
+"""A clean accuracy surely below this is asked about where none was declared: few models mean to be wrong so often."""
 
 
 def reflect(
@@ -39,7 +41,9 @@ def reflect(
             smells.append(_declared(declared, right, n, low, high))
     if n >= FEW and wilson(right, n)[0] <= 1 / classes:
         smells.append(_at_chance(right, n, classes))
-    smells += [_undecided(outcome, collector) for outcome in _UNDECIDED if collector.outcomes[outcome]]
+    elif n >= FEW and declared is None and wilson(right, n)[1] < LOW:
+        smells.append(_low(right, n))
+    smells += [_undecided(outcome, collector) for outcome in UNDECIDED if collector.outcomes[outcome]]
     return smells
 
 
@@ -57,6 +61,20 @@ def _at_chance(right: int, n: int, classes: int) -> Smell:
             "mend that before you read the robust accuracy."
         ),
         evidence={"right": right, "n": n, "classes": classes},
+    )
+
+
+def _low(right: int, n: int) -> Smell:
+    low, high = wilson(right, n)
+    return Smell(
+        name="low_clean_accuracy",
+        severity="warning",
+        message=f"Clean accuracy is only {100 * right / n:.1f} % [{100 * low:.1f}, {100 * high:.1f}] (n = {n}).",
+        advice=(
+            "If the model is known to do better, look at its preprocessing (mean, std, channel order) and at the "
+            "labels first. If not, say so (--declared-accuracy), and this warning is gone."
+        ),
+        evidence={"right": right, "n": n},
     )
 
 
@@ -83,7 +101,7 @@ def _undecided(outcome: Outcome, collector: Collector) -> Smell:
     reasons = "; ".join(f"{why} ({times})" for why, times in whys.most_common(2))
     if len(whys) > 2:
         reasons += f"; and {len(whys) - 2} more kinds of reason"
-    advice = [_UNDECIDED[outcome]]
+    advice = [_ADVICE[outcome]]
     if outcome == "error" and (on_target := sum(whys[why] for why in whys if _ON_TARGET in why)):
         leave = "An example whose true class is the target cannot be steered there: leave such examples out."
         advice = [leave] if on_target == count else [leave, *advice]
@@ -97,7 +115,7 @@ def _undecided(outcome: Outcome, collector: Collector) -> Smell:
 
 
 _ON_TARGET = "the true class is the target itself"
-_UNDECIDED: dict[Outcome, str] = {
+_ADVICE: dict[Outcome, str] = {
     "error": (
         "They count neither as held nor as broken. Zero gradients: use Margin() or DLR(), or an attack that needs none."
     ),

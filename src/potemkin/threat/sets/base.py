@@ -33,6 +33,11 @@ class PerturbationSet(Noted, ABC):
     def around(self, center: Tensor, box: Box, eps: Tensor | None = None) -> Region:
         """The set around `center` (B, ...) inside `box`; `eps` (B,) replaces the set's own radius row by row."""
 
+    @property
+    def any_shape(self) -> bool:
+        """Whether inputs of every shape fit; a mask is made for one."""
+        return True
+
     @abstractmethod
     def sentence(self) -> str:
         """The set in words, as reports print it."""
@@ -105,7 +110,10 @@ class Region(ABC):
 
     @abstractmethod
     def surface(self, streams: RowStreams, step: Tensor) -> Tensor:
-        """APGD's start: a random direction scaled to the ball's boundary, then pulled in: (B, ...)."""
+        """APGD's start, far out in a random direction and pulled in: (B, ...).
+
+        Linf and L2 scale a draw to the ball's boundary; L1 projects a normal draw, which may lie inside.
+        """
 
     @abstractmethod
     def steepest(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:

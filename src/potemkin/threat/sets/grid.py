@@ -59,6 +59,10 @@ class Grid(PerturbationSet):
     def around(self, center: Tensor, box: Box, eps: Tensor | None = None) -> GridRegion:
         return GridRegion(self, center, box, radii(center, eps, self.eps))
 
+    @property
+    def any_shape(self) -> bool:
+        return self.set.any_shape
+
     def sentence(self) -> str:
         return f"{self.set.sentence()} on a grid of {self.levels:,} levels"
 

@@ -150,6 +150,10 @@ class Masked(PerturbationSet):
     def around(self, center: Tensor, box: Box, eps: Tensor | None = None) -> MaskedRegion:
         return MaskedRegion(self, center, box, radii(center, eps, self.eps))
 
+    @property
+    def any_shape(self) -> bool:
+        return False
+
     def sentence(self) -> str:
         return f"{self.set.sentence()} {self.where.sentence()}, nothing elsewhere,"
 

@@ -1,0 +1,40 @@
+"""Writing files: whole or not at all, and what goes wrong told in the user's words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from potemkin.errors import BundleError
+
+
+@contextmanager
+def explained(path: Path, instead: str = "") -> Iterator[None]:
+    """A full disk or a folder without permission is the user's to mend: a BundleError that says so.
+
+    `instead` is what else they can do, where there is something: "give another --out".
+    """
+    try:
+        yield
+    except OSError as problem:
+        otherwise = f", or {instead}" if instead else ""
+        raise BundleError(
+            f"{path} cannot be written ({problem.strerror or problem}). Check the disk space and the "
+            f"permissions{otherwise}."
+        ) from problem
+
+
+def write_whole(path: Path, text: str, instead: str = "") -> None:
+    """Write a text beside its place and move it there, so that nobody ever reads half of it; makes the folder."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with explained(path, instead):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_text(text, encoding="utf-8")
+            os.replace(unfinished, path)
+        except BaseException:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise
