@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from potemkin.core.outcomes import OUTCOMES
 from potemkin.evaluate.asked import DataInfo, ModelInfo, Settings, ThreatInfo
 from potemkin.evaluate.bundle import BundleWriter
+from potemkin.evaluate.cascade import AttackSummary
 from potemkin.evaluate.costs import Cost, Costs, PurposeCosts
 from potemkin.evaluate.lines import ExampleLine
 from potemkin.evaluate.rates import Rate, Rates
-from potemkin.evaluate.record import AttackSummary, Record, Smell
+from potemkin.evaluate.record import Record, Smell
 
 RECIPES = ("pgd(steps=50, restarts=5)", "apgd()", "apgd(objective=DLR(), steps=100)")
 EPS = 0.1
@@ -67,7 +68,8 @@ def line_of(position: int, outcome: str, rng: np.random.Generator, **other: Any)
         "forwards": int(rng.integers(1, 251)),
         "backwards": int(rng.integers(0, 250)),
     }
-    return ExampleLine(**(fields | other))
+    never = {} if broken else {"broken_by": None}  # whatever `other` says: read_bundle would refuse it
+    return ExampleLine(**(fields | other | never))
 
 
 def record_of(lines: Iterable[ExampleLine], shape: tuple[int, ...], **other: Any) -> Record:
@@ -77,10 +79,10 @@ def record_of(lines: Iterable[ExampleLine], shape: tuple[int, ...], **other: Any
     outcomes = {name: counts[name] for name in OUTCOMES}
     n, right = len(lines), len(lines) - outcomes["clean_wrong"]
     spent = Cost(forwards=sum(line.forwards for line in lines), backwards=sum(line.backwards for line in lines))
-    attacks, standing = [], right
+    attacks, standing, left = [], right, outcomes["held"] + outcomes["broken"]
     for order, recipe in enumerate(RECIPES[:2]):
         tried, fell = standing, sum(line.broken_by == recipe for line in lines)
-        standing -= fell
+        standing, left = standing - fell, left - fell
         share = Cost(forwards=spent.forwards // (order + 2), backwards=spent.backwards // (order + 2))
         attacks.append(
             AttackSummary(
@@ -90,7 +92,7 @@ def record_of(lines: Iterable[ExampleLine], shape: tuple[int, ...], **other: Any
                 jobs=5 * tried,
                 broken=fell,
                 invalid_claims=order,
-                robust_accuracy_after=Rate.of(standing, n),
+                robust_accuracy_after=Rate.of(left, n),
                 cost=share,
             )
         )

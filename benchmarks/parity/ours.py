@@ -96,7 +96,7 @@ def walk(
 class Sign(Normalize):
     """The gradient's sign, where an accumulation follows."""
 
-    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> tuple[Tensor, Any]:
+    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> tuple[Tensor, Any]:
         return gradient.sign(), state
 
 
@@ -109,10 +109,10 @@ class InOrder:
     def init(self, point: Tensor) -> tuple[Any, ...]:
         return tuple(part.init(point) for part in self.parts)
 
-    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> tuple[Tensor, Any]:
+    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> tuple[Tensor, Any]:
         new = []
         for part, own in zip(self.parts, state, strict=True):
-            gradient, own = part.update(gradient, own, point, rows)
+            gradient, own = part.update(gradient, own, point, rows, size)
             new.append(own)
         return gradient, tuple(new)
 
@@ -124,14 +124,14 @@ class InOrder:
 class Unguarded(Normalize):
     """g / mean |g| without a guard: NaN for a zero gradient."""
 
-    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> tuple[Tensor, Any]:
+    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> tuple[Tensor, Any]:
         return gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True), state
 
 
 class PlainSign(Steepest):
     """torch.sign as it is: 0 for NaN."""
 
-    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> tuple[Tensor, Any]:
+    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> tuple[Tensor, Any]:
         return gradient.sign(), state
 
 
@@ -158,7 +158,7 @@ class ClipThenScale(PullIn):
 class ShortSteps(Steepest):
     """g / (||g|| + 1e-10) with g the gradient of the mean over the batch: a row with a small gradient moves less."""
 
-    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> tuple[Tensor, Any]:
+    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> tuple[Tensor, Any]:
         mean = gradient / len(gradient)
         return mean / (mean.flatten(1).norm(dim=1) + 1e-10).view(-1, 1, 1, 1), state
 

@@ -98,8 +98,8 @@ class ignores_the_rows_eps(honest):
 
 class climbs_down(honest):
     class Direction(_Part):
-        def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> Any:
-            return -rows.region.steepest(gradient, at=point), state
+        def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> Any:
+            return -rows.region.steepest(gradient, point, size), state
 
     def slots(self) -> dict[str, Any]:
         return super().slots() | {"direction": self.Direction()}
@@ -107,7 +107,7 @@ class climbs_down(honest):
 
 class divides_by_zero(honest):
     class Direction(_Part):
-        def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> Any:
+        def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> Any:
             return gradient / spread(flat(gradient).norm(dim=1), gradient), state
 
     def slots(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class divides_by_zero(honest):
 
 class looks_at_the_whole_batch(honest):
     class Direction(_Part):
-        def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> Any:
+        def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> Any:
             return gradient / gradient.abs().max().clamp_min(1e-12), state
 
     def slots(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class looks_at_the_whole_batch(honest):
 
 class signs_in_place(honest):
     class Direction(_Part):
-        def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> Any:
+        def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> Any:
             return gradient.sign_(), state
 
     def program(self, classes: int, norm: str, targeted: bool) -> Program:
@@ -139,7 +139,7 @@ class signs_in_place(honest):
 
 class accumulates_signs(honest):
     class Sign(_Part):
-        def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> Any:
+        def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> Any:
             return gradient.sign(), state
 
     def slots(self) -> dict[str, Any]:

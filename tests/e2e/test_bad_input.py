@@ -255,7 +255,15 @@ COMMANDS = {
     "weights of another model": audit("(4, 25)", "(4, 16)", code=3, weights="other.safetensors"),
     "weights cut short": audit("cut.safetensors", "truncated", code=3, weights="cut.safetensors"),
     "weights with code": audit("hostile.pt", "refused", "safetensors", code=3, weights="hostile.pt"),
+    # numbers that nothing holds
+    "steps beyond 64 bits": audit("steps", "2**63 - 1", code=2, attack=f"pgd(steps={2**70})"),
+    "a step beyond float32": audit("1e+300", "3.4e+38", code=2, attack="pgd(step_size=1e300)"),
+    "an eps beyond float32": audit("eps", "3.4e+38", code=2, threat=f"Linf({10**60})"),
+    "an eps of 400 digits": audit("Linf(1000", "512 bits", code=2, threat=f"Linf({10**400})"),
+    "a box beyond float32": audit("1e+39", "3.4e+38", code=2, box="0,1e39"),
+    "more rows than examples anywhere": audit("80000000000", "1048576", code=2, rows=8 * 10**10),
     # where the bundle goes
+    "out is too long a name": audit("too long", "another --out", code=3, out="n" * 300),
     "out is a folder of somebody's": audit("runs/foreign", "not a bundle", "--out", code=3, out="runs/foreign"),
     "out is a file": audit("notes.txt", "file", "--out", code=3, out="notes.txt"),
     "out is below a file": audit("notes.txt", "--out", code=3, out="notes.txt/run"),
@@ -412,6 +420,16 @@ PYTHON: dict[str, tuple[Call, type[PotemkinError], tuple[str, ...]]] = {
     "eps is NaN": (lambda: pk.L1(float("nan")), ConfigError, ("nan", "finite")),
     "eps is a truth value": (lambda: pk.Linf(True), ConfigError, ("True", "number")),
     "a box upside down": (lambda: pk.Box(1, 0), ConfigError, ("low=1", "high=0")),
+    "steps beyond 64 bits": (lambda: pk.pgd(steps=2**70), ConfigError, ("steps", str(2**70), "2**63 - 1")),
+    "a step beyond float32": (lambda: pk.pgd(step_size=1e300), ConfigError, ("step_size", "1e+300", "3.4e+38")),
+    "an eps of 400 digits": (lambda: pk.Linf(10**400), ConfigError, ("eps", "1329 bits", "3.4e+38")),
+    "queries beyond 64 bits": (lambda: pk.Access(queries=10**30), ConfigError, ("queries", "2**63 - 1")),
+    "a box beyond float32": (lambda: pk.Classifier(linear(), box=(0, 1e39)), ConfigError, ("1e+39", "3.4e+38")),
+    "a mean of 400 digits": (lambda: pk.Preprocessing(mean=10**400), ConfigError, ("mean", "one number")),
+    "more rows than examples anywhere": (evaluate(rows=8 * 10**10), ConfigError, ("80000000000", "1048576")),
+    "such rows in perturb": (disturb(rows=8 * 10**10), ConfigError, ("80000000000", "1048576")),
+    "an out with a zero byte": (evaluate(out="a\0b"), BundleError, ("zero byte", "another --out")),
+    "an out that is too long a name": (evaluate(out="n" * 300), BundleError, ("too long", "another --out")),
     "half a class": (lambda: pk.Targeted(1.5), ConfigError, ("1.5", "integer")),  # type: ignore[arg-type]
     "a mask below zero": (lambda: pk.Rectangle(-1, 0, 2, 2), ConfigError, ("-1", "at least 0")),
     "one class": (lambda: pk.Classifier(linear(), classes=1), ConfigError, ("1", "at least 2")),
@@ -437,6 +455,13 @@ def test_a_bad_call_in_python_raises_one_paragraph(name: str, tmp_path: Path, mo
     assert "\n\n" not in text
     assert len(text) < LONGEST
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sensible_numbers_stay_allowed() -> None:
+    """A radius without an end, and steps across the whole of it."""
+    record = pk.audit(linear(), pair(), pk.Linf(1e30), pk.pgd(steps=2, step_size=1e30))
+    assert record.threat.eps == 1e30
+    assert evaluate(rows=1024)()
 
 
 def test_a_run_that_fails_leaves_the_old_bundle_as_it_was(

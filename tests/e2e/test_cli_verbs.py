@@ -102,6 +102,8 @@ def test_verify_catches_a_line_that_is_not_the_models(cli: Cli, here: Path) -> N
     record = json.loads((folder / "record.json").read_bytes())
     record["outcomes"] |= {"held": record["outcomes"]["held"] - 1, "clean_wrong": 1}
     rates = Rates.of(record["outcomes"], clean_right=15).model_dump(mode="json")
+    record["attacks"][0]["tried"] -= 1
+    record["attacks"][0]["robust_accuracy_after"] = rates["robust_accuracy"]
     (folder / "record.json").write_text(json.dumps(record | {"rates": rates}))
     answer = cli("verify", "runs/a", *BRING)
     assert answer.code == 1

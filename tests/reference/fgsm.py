@@ -2,7 +2,7 @@
 
     Linf   x' = x + eps sign(g)            g = grad_x J(x, y)
     L2     x' = x + eps g / ||g||_2
-    L1     x' = x + eps sign(g_i) e_i      i = argmax_i |g_i|
+    L1     x' = x + eps sign(g_i) e_i      i = argmax_i |g_i|; in a box, what i can not take goes to the next largest
 
 With targets, J towards the target is descended instead: x' = x - eps sign(grad_x J(x, target)).
 
@@ -47,7 +47,24 @@ def run(
 
 def _climb(x: Tensor, eps: float, box: Box, norm: str) -> Climb:
     _, g = yield x
+    if norm == "l1" and box is not None:
+        return Path([x, filled(x, g, eps, box)])
     return Path([x, clip(x + eps * fastest(g, norm), box)])
+
+
+def filled(x: Tensor, g: Tensor, eps: float, box: tuple[float, float]) -> Tensor:
+    """argmax <g, x'> over ||x' - x||_1 <= eps inside the box: coordinate by coordinate, the largest |g_i| first."""
+    low, high = box
+    point, left = x.flatten().tolist(), eps
+    slopes = g.flatten().tolist()
+    for i in sorted(range(len(point)), key=lambda i: -abs(slopes[i])):
+        if slopes[i] == 0 or left <= 0:
+            break
+        end = high if slopes[i] > 0 else low
+        move = min(left, abs(end - point[i]))
+        point[i] += move if slopes[i] > 0 else -move
+        left -= move
+    return torch.tensor(point, dtype=x.dtype).reshape(x.shape)
 
 
 def fastest(g: Tensor, norm: str) -> Tensor:

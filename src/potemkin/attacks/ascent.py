@@ -108,7 +108,7 @@ class Ascent(Noted):
         gradient = self.variable.restrict(clean_gradient(reply.gradient))
         climb = Climb(state.point, gradient, reply.value, state.best, state.best_value, improved, state.step)
         climb, size, size_state = self.step_size.update(climb, state.size, rows)
-        direction, direction_state = self.direction.update(climb.gradient, state.direction, climb.point, rows)
+        direction, direction_state = self.direction.update(climb.gradient, state.direction, climb.point, rows, size)
         point, move_state = self.move.update(
             climb.point, spread(size, direction) * direction, state.move, rows, state.step == 0
         )

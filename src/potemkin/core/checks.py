@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from potemkin.errors import ConfigError, suggest
 
+FLOAT32, INT64 = (2 - 2**-23) * 2.0**127, 2**63 - 1
+"""The greatest numbers that the tensors hold which every argument ends in."""
+
 
 def number(
     name: str,
@@ -21,8 +24,8 @@ def number(
 ) -> None:
     """Refuse what is not a real number in [low, high]; `open_low` and `open_high` leave the end itself out.
 
-    An `integer` must be an int (2.0, True and numpy or torch scalars are none). NaN never passes, infinity only with
-    `infinite=True`.
+    An `integer` must be an int (2.0, True and numpy or torch scalars are none) that 64 bits hold; other numbers must be
+    within what float32 holds. NaN never passes, infinity only with `infinite=True`.
 
     >>> number("steps", 40, low=1, integer=True)
     """
@@ -31,12 +34,15 @@ def number(
     if isinstance(value, bool) or not isinstance(value, kind):
         raise ConfigError(f"{wanted}; found {value!r}, which is {_described(type(value))}.")
     assert isinstance(value, (int, float))
-    if math.isnan(value) or (math.isinf(value) and not infinite):
+    if isinstance(value, float) and (math.isnan(value) or (math.isinf(value) and not infinite)):
         raise ConfigError(f"{wanted}; found {value!r}, which is not finite.")
     below = low is not None and (value <= low if open_low else value < low)
     above = high is not None and (value >= high if open_high else value > high)
     if below or above:
-        raise ConfigError(f"{wanted}; found {value!r}.")
+        raise ConfigError(f"{wanted}; found {_shown(value)}.")
+    if not (-INT64 - 1 <= value <= INT64 if integer else abs(value) <= FLOAT32 or abs(value) == math.inf):
+        held = "64 bits hold, at most 2**63 - 1" if integer else f"float32 holds, at most {FLOAT32:.2g}"
+        raise ConfigError(f"{wanted}; found {_shown(value)}, which is beyond what {held}.")
 
 
 def flag(name: str, value: object) -> None:
@@ -85,6 +91,13 @@ def _end(value: float) -> str:
         if isinstance(value, int) and value in said:
             return said[value]
     return str(value)
+
+
+def _shown(value: float) -> str:
+    """The number itself, unless it is so long that Python refuses to write it, or nobody would read it."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
 
 
 def _described(kind: type) -> str:

@@ -121,8 +121,16 @@ def _class_folders(root: Path) -> list[str]:
         )
     if not names:
         held = f"{counted(len(stray), 'picture')} but no subfolder" if stray else "no subfolder"
-        raise DataError(f"{root} has {held}: expected one subfolder per class, with its pictures in it ({_kinds()}).")
+        raise DataError(
+            f"{root} has {held}: expected one subfolder per class, with its pictures in it ({_kinds()}).{_files(root)}"
+        )
     return names
+
+
+def _files(root: Path) -> str:
+    """What else in there is read as data by itself."""
+    found = sorted(entry.name for entry in _entries(root) if entry.name.endswith((".npz", "ubyte", "ubyte.gz")))
+    return f" Did you mean {' or '.join(str(root / name) for name in found[:3])}?" if found else ""
 
 
 def _pictures(folder: Path, root: Path) -> Iterator[str]:

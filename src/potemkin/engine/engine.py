@@ -143,7 +143,7 @@ class Engine:
         for slot, spent, (steered, moved) in zip(over, self._spent(over), seen, strict=True):
             flight = self.seated.pop(slot)
             flight.spent += spent
-            flight.steered, flight.moved = flight.steered or steered, flight.moved or moved
+            flight.steered, flight.moved = steered, moved
             if codes[slot] == CLAIMS:
                 flight.stage, flight.parked = Stage.CLAIMED, parked[slot]
                 self.claims.add(flight)

@@ -21,6 +21,7 @@ from potemkin.engine.engine import Engine
 from potemkin.engine.setup import Settings
 from potemkin.errors import ModelChangedError
 from potemkin.evaluate import asked
+from potemkin.evaluate.bundle_read import RECORD
 from potemkin.evaluate.bundle_write import BundleWriter
 from potemkin.evaluate.collect import Collector
 from potemkin.evaluate.defaults import DEFAULT_ATTACKS
@@ -29,6 +30,7 @@ from potemkin.evaluate.interrupts import uninterrupted
 from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows, settings_for
 from potemkin.evaluate.rates import Rates
 from potemkin.evaluate.record import Record, Smell
+from potemkin.evaluate.smells.again import look_again
 from potemkin.evaluate.smells.examine import examine
 from potemkin.evaluate.smells.plan import suspect_plan
 from potemkin.evaluate.smells.reflect import reflect
@@ -106,8 +108,8 @@ def audit(
         The `Record`. After Ctrl-C: the Record of what is done, marked incomplete.
 
     Cost:
-        At most 1 clean forward plus each attack's declared cost per example, after 3 forwards and 2 backwards of one
-        batch to look at the model; see `Record.cost` for what it was.
+        At most 1 clean forward plus each attack's declared cost per example, and 4 forwards and 2 backwards of one
+        batch to look at the model before and after; see `Record.cost` for what it was.
 
     Raises:
         ConfigError: a setting is wrong, or an attack asks for more than the threat model allows.
@@ -162,6 +164,8 @@ class Run:
         collector = Collector(writer, self.threat.access.allows("scores"))
         try:
             changed, why = self._attack(oracle, collector, progress, began)
+            if why is not None and not collector.n and out is not None and (Path(out) / RECORD).exists():
+                raise KeyboardInterrupt  # nothing is no reason to give up the bundle that is there
             smells = suspect_plan(self.attacks, self.threat, self.classifier.box)
             smells += reflect(self.checkup, collector, declared, changed, self.classifier.class_count)
             seconds = time.perf_counter() - began
@@ -189,6 +193,7 @@ class Run:
                             collector.add(result, self.attacks)
                 except KeyboardInterrupt:
                     why = "interrupted"
+                self.checkup.smells += look_again(oracle, self.checkup, self.settings.rows)
         except ModelChangedError as error:
             changed = str(error)
         return changed, why

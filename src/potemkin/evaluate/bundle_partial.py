@@ -1,7 +1,7 @@
 """Where a bundle grows: a folder of the run's own inside the bundle's, so that no run touches another's.
 
-`.partial-PID-…` holds a lock as long as its run lives. What a killed run left behind has none, and is removed by the
-next run; where the file system cannot tell the two apart, nothing is removed and the user is told its name.
+`.potemkin-partial-PID-…` holds a lock as long as its run lives. What a killed run left behind has none, and is removed
+by the next run; where the file system cannot tell the two apart, nothing is removed and the user is told its name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from potemkin.errors import BundleError
 from potemkin.evaluate.bundle_read import PARTIAL, RECORD
 from potemkin.evaluate.locks import alone, hold, state
 
-LOCK = ".lock"
+LOCK = ".potemkin-lock"
 """In the bundle's folder while somebody begins there or moves a bundle into place; in a partial folder, its life."""
 INSTEAD = "give another --out"
 """What the user can do where the folder cannot be written."""
@@ -77,22 +77,36 @@ def _refuse_finished(folder: Path, overwrite: bool) -> None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise BundleError(f"{folder} is a file; the bundle needs a folder. Give another --out.")
-    names = {item.name for item in folder.iterdir()} - {LOCK}
-    if names and RECORD not in names and not any(name.startswith(PARTIAL) for name in names):
+    if "\0" in str(folder):
+        raise BundleError(f"{str(folder)!r} has a zero byte in it, which no name of a folder can. Give another --out.")
+    with explained(folder, INSTEAD):  # a name that is too long, a folder that may not be read
+        _refuse_lost(folder)
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise BundleError(f"{folder} is a file; the bundle needs a folder. Give another --out.")
+        names = {item.name for item in folder.iterdir()} - {LOCK}
+    if names and RECORD not in names and not any(name.startswith(f"{PARTIAL}-") for name in names):
         raise BundleError(
             f"{folder} is not empty and holds no {RECORD}: it is not a bundle, and it is left alone. "
             "Give another --out, a new or empty folder."
         )
 
 
+def _refuse_lost(folder: Path) -> None:
+    """BundleError for a link that leads nowhere, there or above: no folder can be made in its place or below it."""
+    for path in (folder, *folder.parents):
+        if path.is_symlink() and not path.exists():
+            raise BundleError(
+                f"{path} is a symbolic link to {os.readlink(path)}, which does not exist or leads back to the link. "
+                "Remove the link, make the folder that it names, or give another --out."
+            )
+
+
 def _make_way(folder: Path, overwrite: bool) -> None:
     """Remove what killed runs left behind; refuse what may not be replaced."""
     _refuse_finished(folder, overwrite)
-    for other in sorted(folder.glob(f"{PARTIAL}*")):
+    for other in sorted(folder.glob(f"{PARTIAL}-*")):
         life = state(other / LOCK)
         if life == "unknown":
             raise BundleError(

@@ -21,8 +21,8 @@ RECORD = "record.json"
 EXAMPLES = "examples.jsonl"
 ADVERSARIALS = "adversarials.safetensors"
 REPORT = "report.html"
-PARTIAL = ".partial"
-"""How the names of unfinished bundles begin, hidden folders inside the bundle's own."""
+PARTIAL = ".potemkin-partial"
+"""How the names of unfinished bundles begin, hidden folders inside the bundle's own; nobody else's begin so."""
 TENSORS = ("inputs", "gallery_clean", "gallery_attempt")
 POSITIONS = "positions"
 """(n,) int64 in adversarials.safetensors: where each line's example stands in the data."""
@@ -63,7 +63,7 @@ def read_bundle(folder: str | Path) -> Bundle:
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a folder. Give the folder that `potemkin audit --out` wrote.")
     if not (folder / RECORD).is_file():
-        partial = next((path.name for path in sorted(folder.glob(f"{PARTIAL}*"))), None)
+        partial = next((path.name for path in sorted(folder.glob(f"{PARTIAL}-*"))), None)
         cut = f" It holds {partial}, so a run is still writing into it or was killed." if partial else ""
         raise BundleError(
             f"{folder} is not a bundle: it has no {RECORD}.{cut} Give the folder that `potemkin audit --out` wrote."
@@ -105,6 +105,26 @@ def _check_lines(bundle: Bundle) -> None:
             raise BundleError(
                 f"{path} has {found[name]} examples with outcome {name}, but {RECORD} counts "
                 f"{bundle.record.outcomes[name]}. {_AGAIN}"
+            )
+    _check_breakers(bundle)
+
+
+def _check_breakers(bundle: Bundle) -> None:
+    """Each broken line names the attack that broke it, no other line names one, and the record counts the same."""
+    path, counted = bundle.folder / EXAMPLES, Counter[str]()
+    for attack in bundle.record.attacks:
+        counted[attack.recipe] += attack.broken
+    for line in bundle.lines:
+        if (line.broken_by in counted) != (line.outcome == "broken"):
+            raise BundleError(
+                f"{path}: example {line.id!r:.60} is {line.outcome}, with broken_by {line.broken_by!r:.60}: a broken "
+                f"example names one of the record's attacks ({', '.join(counted):.200}), another none. {_AGAIN}"
+            )
+    found = Counter(line.broken_by for line in bundle.lines if line.broken_by is not None)
+    for recipe, count_of in counted.items():
+        if found[recipe] != count_of:
+            raise BundleError(
+                f"{path} has {found[recipe]} examples broken by {recipe:.60}, but {RECORD} counts {count_of}. {_AGAIN}"
             )
 
 

@@ -14,10 +14,10 @@ from potemkin.core.outcomes import OUTCOMES, Outcome
 from potemkin.data.source import Fingerprint
 from potemkin.engine.jobs import Result, Spent
 from potemkin.evaluate.bundle_write import BundleWriter
+from potemkin.evaluate.cascade import AttackSummary
 from potemkin.evaluate.costs import Cost, Costs, PurposeCosts
 from potemkin.evaluate.lines import ExampleLine
 from potemkin.evaluate.rates import Rate
-from potemkin.evaluate.record import AttackSummary
 from potemkin.models import oracle as oracles
 
 

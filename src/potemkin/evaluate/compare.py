@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,10 +94,11 @@ def _pairs(a: Bundle, b: Bundle) -> tuple[list[tuple[ExampleLine, ExampleLine]],
     lines_a, lines_b = _by_id(a), _by_id(b)
     common = [key for key in lines_a if key in lines_b]
     paired = [(lines_a[key], lines_b[key]) for key in common if lines_a[key].label == lines_b[key].label]
-    if a.record.model.input_shape != b.record.model.input_shape:
+    shapes = a.record.model.input_shape, b.record.model.input_shape
+    if math.prod(shapes[0]) != math.prod(shapes[1]):
         raise BundleError(
-            f"{a.folder} and {b.folder} are about other inputs: their shapes are {a.record.model.input_shape} and "
-            f"{b.record.model.input_shape}, so that examples of the same id have nothing in common."
+            f"{a.folder} and {b.folder} are about different inputs, of shapes {shapes[0]} and {shapes[1]}: examples of "
+            "the same id have nothing in common. Compare runs on the same data."
         )
     if not paired:
         raise BundleError(
@@ -153,6 +155,8 @@ def _notes(a: Bundle, b: Bundle, common: int, n: int) -> list[str]:
     left, right, notes = a.record, b.record, []
     if left.model.fingerprint == right.model.fingerprint:
         notes.append("Both runs are of the same model: the fingerprints agree.")
+    if left.model.input_shape != right.model.input_shape:
+        notes.append(f"The inputs' shapes differ: {left.model.input_shape} | {right.model.input_shape}")
     if n < common:
         notes.append(
             f"{counted(common - n, 'example')} {'has' if common - n == 1 else 'have'} the same id but another label: "

@@ -34,7 +34,9 @@ def _plain(value: object) -> object:
 Number = Annotated[float | None, BeforeValidator(_finite_or_none)]
 Text = Annotated[str, BeforeValidator(_printable)]
 ExampleId = Annotated[int | str, BeforeValidator(_printable)]
-Count = Annotated[int, Field(ge=0)]
+Whole = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+"""What 64 bits hold: everything that is counted or numbered here goes through tensors of int64."""
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Free = Annotated[dict[str, Any], BeforeValidator(_plain)]
 Evidence = Annotated[dict[str, int | float | str], BeforeValidator(_plain)]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from potemkin.core.outcomes import Outcome
-from potemkin.evaluate.fields import Count, ExampleId, Number, Plain, Text
+from potemkin.evaluate.fields import Count, ExampleId, Number, Plain, Text, Whole
 
 
 class GalleryItem(Plain):
@@ -15,9 +15,9 @@ class GalleryItem(Plain):
 
     id: ExampleId
     index: Count
-    label: int
-    clean_prediction: int
-    attack_prediction: int | None
+    label: Whole
+    clean_prediction: Whole
+    attack_prediction: Whole | None
     clean_confidence: Number
     attack_confidence: Number
     outcome: Outcome
@@ -36,15 +36,15 @@ class ExampleLine(Plain):
 
     id: ExampleId
     position: Annotated[int, Field(ge=0, exclude=True)] = 0
-    label: int
-    prediction: int
+    label: Whole
+    prediction: Whole
     outcome: Outcome
     why: Text | None = None
     broken_by: Text | None = None
-    restart: int | None = None
-    target: int | None = None
+    restart: Whole | None = None
+    target: Whole | None = None
     distance: Number = None
-    attack_prediction: int | None = None
+    attack_prediction: Whole | None = None
     clean_confidence: Number = None
     attack_confidence: Number = None
     forwards: Count = 0

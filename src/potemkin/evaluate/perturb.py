@@ -20,6 +20,7 @@ from potemkin.engine.jobs import Result
 from potemkin.errors import DataError
 from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows, settings_for
 from potemkin.evaluate.record import Smell
+from potemkin.evaluate.smells.again import look_again
 from potemkin.evaluate.smells.examine import examine
 from potemkin.evaluate.smells.plan import suspect_plan
 from potemkin.models.classifier import Classifier
@@ -85,8 +86,8 @@ def perturb(
         the outcomes doubtful is in `smells`, and given as Python warnings.
 
     Cost:
-        1 clean forward per row plus at most the attack's declared cost, after 3 forwards and 2 backwards of one batch
-        to look at the model.
+        1 clean forward per row plus at most the attack's declared cost, and 4 forwards and 2 backwards of one batch to
+        look at the model before and after.
 
     Raises:
         ConfigError, DataError, ModelError: as `audit`.
@@ -110,7 +111,8 @@ def perturb(
         settings = replace(settings, retire_cycles=checkup.may_retire)
         ordered = cheapest_first(attacks, threat, classifier.class_count)
         results = list(Engine(oracle, threat, ordered, seed=seed, settings=settings).run([batch]))
-    smells = suspect_plan(attacks, threat, classifier.box) + checkup.smells
+        after = look_again(oracle, checkup, rows)
+    smells = suspect_plan(attacks, threat, classifier.box) + checkup.smells + after
     for smell in smells:
         if smell.severity != "note":
             warnings.warn(f"{smell.name}: {smell.message} {smell.advice}", stacklevel=2)

@@ -41,9 +41,14 @@ def as_attack(attack: object) -> Attack:
     raise ConfigError(f"{attack!r} is not an attack; for example pk.pgd(steps=50) or pk.apgd().")
 
 
+MOST_ROWS = 2**20
+"""More examples than most test sets have, so that no batch could be fuller; and a million rows of even a small picture
+fill all the memory there is. Beyond it a row count is a slip, and is told as one rather than as memory that ran out."""
+
+
 def check_rows(rows: int) -> None:
     """Refuse a row count that is no positive multiple of 8."""
-    number("rows", rows, low=8, integer=True)
+    number("rows", rows, low=8, high=MOST_ROWS, integer=True)
     if rows % 8:
         raise ConfigError(f"rows={rows}: row counts are multiples of 8, for example {round_up(rows)}.")
 

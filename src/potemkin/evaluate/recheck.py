@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import islice
 
@@ -27,6 +28,8 @@ OTHER_EXAMPLE = "the data hold another example, or another label, at its positio
 NOT_FINITE = "the model's scores on the clean input are not finite, and the record does not say so"
 OTHER_CLASS = "the model predicts another class on the clean input"
 RIGHT_AFTER_ALL = "the record calls it wrong before any attack, but the model gets it right"
+OTHER_DISTANCE = "the line says another distance than the stored input has"
+OTHER_ATTACKED = "the line says another prediction under attack than the model gives for the stored input"
 WRONG_BEFORE = "the model gets it wrong before any attack, and the record does not say so"
 
 
@@ -61,8 +64,8 @@ class Recheck:
         clean = oracle.ask(pad_rows(centers, rows), active=active, meter=meter, purpose="clean").outputs[: len(batch)]
         if int(batch.labels.max()) >= clean.shape[1]:
             raise ModelError(
-                f"The labels go up to {int(batch.labels.max())}, but the model has {clean.shape[1]} outputs: is this "
-                "the model that was audited?"
+                f"The labels go up to {int(batch.labels.max())}, but the model has {clean.shape[1]} outputs (classes 0 "
+                f"to {clean.shape[1] - 1}): are these the data, and is this the model, that were audited?"
             )
         contradictions = self._contradictions(lines, batch, clean)
         broken = [row for row, line in enumerate(lines) if line.outcome == "broken"]
@@ -73,7 +76,7 @@ class Recheck:
             self.found.agreed += why is None
             if why is None and verdict is not None:
                 self.found.confirmed += verdict.valid
-                why = verdict.why
+                why = verdict.why or self._misquoted(line, verdict)
             if why is not None:
                 self.found.refused[line.id] = why
 
@@ -116,6 +119,16 @@ class Recheck:
         aim = Aim(labels.to(clean.device), targets.to(clean.device), outputs)
         eps = torch.full((len(broken),), self.verifier.threat.set.eps, device=clean.device)
         return self.verifier.verify(claims, centers[index.to(clean.device)], aim, eps)
+
+    def _misquoted(self, line: ExampleLine, verdict: Verdict) -> str | None:
+        """Whether the line says of a claim that stands what the verifier sees; ties in rounding may go either way."""
+        if line.distance is None or not math.isclose(line.distance, verdict.distance, rel_tol=1e-6, abs_tol=1e-9):
+            return OTHER_DISTANCE
+        seen, outputs = line.attack_prediction, verdict.outputs
+        if seen is None or not 0 <= seen < len(outputs):
+            return OTHER_ATTACKED
+        allowed = slack(outputs.unsqueeze(0), self.verifier.oracle.classifier.dtype)
+        return None if bool(outputs.max() - outputs[seen] <= allowed) else OTHER_ATTACKED
 
     def _count_right(self) -> None:
         """Clean accuracy is a count, and stands in no line: it has to be that of the model, too."""

@@ -3,7 +3,7 @@
     Record
     ├── threat, model, data, seed, settings     what was asked                                            asked.py
     ├── outcomes -> rates                       how the examples ended, and the rates of that partition   rates.py
-    ├── attacks                                 what each attack of the cascade contributed
+    ├── attacks                                 what each attack of the cascade contributed               cascade.py
     ├── cost, batch_fill                        counted passes                                            costs.py
     ├── smells, gallery                         what to distrust, what to look at                         lines.py
     └── timing, environment                     the only parts that may differ between two identical runs
@@ -21,25 +21,13 @@ from pydantic import Field, ValidationError, model_validator
 from potemkin.core.outcomes import OUTCOMES, Outcome
 from potemkin.errors import BundleError
 from potemkin.evaluate.asked import DataInfo, ModelInfo, Settings, ThreatInfo
-from potemkin.evaluate.costs import Cost, Costs
-from potemkin.evaluate.fields import Count, Evidence, Free, Number, Plain, Text
+from potemkin.evaluate.cascade import AttackSummary, contradiction
+from potemkin.evaluate.costs import Costs
+from potemkin.evaluate.fields import Count, Evidence, Free, Number, Plain, Text, Whole
 from potemkin.evaluate.lines import GalleryItem
-from potemkin.evaluate.rates import Rate, Rates
+from potemkin.evaluate.rates import Rates
 
 SCHEMA_VERSION = "1"
-
-
-class AttackSummary(Plain):
-    """What one attack of the cascade contributed."""
-
-    recipe: Text
-    order: Count
-    tried: Count
-    jobs: Count
-    broken: Count
-    invalid_claims: Count = 0
-    robust_accuracy_after: Rate
-    cost: Cost
 
 
 class Smell(Plain):
@@ -62,7 +50,7 @@ class Record(Plain):
     threat: ThreatInfo
     model: ModelInfo
     data: DataInfo
-    seed: int
+    seed: Whole
     settings: Settings
     attacks: list[AttackSummary]
     outcomes: dict[Outcome, Count]
@@ -86,6 +74,8 @@ class Record(Plain):
                 raise ValueError(f"{name} is {self.rates[name]}, but the outcomes give {counted[name]}")
         if self.complete and self.n != self.data.examples:
             raise ValueError(f"complete, but {self.n} outcomes for {self.data.examples} examples")
+        if why := contradiction(self.attacks, self.outcomes):
+            raise ValueError(why)
         return self
 
     @property

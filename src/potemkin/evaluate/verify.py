@@ -6,12 +6,14 @@ from pathlib import Path
 
 import torch
 
+from potemkin.core.canonical import show
 from potemkin.core.checks import number
 from potemkin.core.notation import parse
 from potemkin.data.load import load_data
 from potemkin.data.source import DataSource
 from potemkin.engine.verifier import Verifier
 from potemkin.errors import BundleError, ConfigError, DataError
+from potemkin.evaluate.asked import ThreatInfo
 from potemkin.evaluate.bundle_read import Bundle, read_bundle
 from potemkin.evaluate.prepare import as_classifier, check_rows
 from potemkin.evaluate.recheck import LARGEST, Recheck
@@ -28,11 +30,14 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
     Each stored tensor is run in a fresh float32 forward pass and must lie in the set around *the data's own* input, lie
     in the box, and meet the goal of the recorded threat model. Each example is asked about without an attack: what the
     model gets right must not be called `clean_wrong`, what it gets wrong must be, and the recorded prediction must be
-    its own; two scores closer than rounding may decide either way. Nothing else is taken from the bundle than the
-    tensors, the ids with their positions, the threat model, the seed and the row counts.
+    its own; two scores closer than rounding may decide either way. A broken line's distance and prediction under attack
+    must be those of its tensor, and what the record counts and calls the threat model must agree with its lines and its
+    notation. Nothing else is taken from the bundle than the tensors, the ids with their positions, the threat model,
+    the seed and the row counts.
 
-    That an example *held* says that a search found nothing, and cannot be checked without searching again: `held`
-    lines are confirmed in their clean prediction alone. Nor are costs, and how the examples were chosen, checked.
+    What only the search could show again stands on the record's word: that an example *held* (its line is confirmed in
+    its clean prediction alone), which of the attacks broke one and with which restart and target, costs, settings,
+    seeds (but for the targets that they draw), smells, confidences, pictures, and how the examples were chosen.
 
     Args:
         bundle: a run folder, or what `read_bundle` returned; of a run that was cut short, what it holds is checked.
@@ -95,13 +100,30 @@ def _recorded(bundle: Bundle) -> tuple[ThreatModel, Box]:
         check_rows(record.settings.verify_rows)
         number("verify_rows", record.settings.verify_rows, high=LARGEST)
         number("seed", record.seed, low=-(2**63), high=2**63 - 1)
-        if (threat.set.eps, threat.sentence(box)) != (record.threat.eps, record.threat.sentence):
-            raise ConfigError(f"its notation {record.threat.notation} is not its sentence, {record.threat.sentence!r}.")
+        _check_told(record.threat, threat, box)
     except ConfigError as error:
         raise BundleError(
             f"The record in {bundle.folder} says what cannot be: {error} Take an untouched copy, or audit again."
         ) from error
     return threat, box
+
+
+def _check_told(told: ThreatInfo, threat: ThreatModel, box: Box) -> None:
+    """ConfigError where the threat model is told otherwise than in its notation, from which it is rebuilt."""
+    meant = {
+        "sentence": threat.sentence(box),
+        "norm": threat.set.norm_name,
+        "eps": threat.set.eps,
+        "goal": show(threat.goal),
+        "access": show(threat.access),
+        "eight_bit": threat.eight_bit,
+    }
+    for name, value in meant.items():
+        if getattr(told, name) != value:
+            raise ConfigError(
+                f"by its notation {told.notation} the {name} of the threat model is {value!r}, found "
+                f"{getattr(told, name)!r}."
+            )
 
 
 def _other_model(classifier: Classifier, recorded: str | None) -> str:

@@ -126,7 +126,7 @@ def _numbers(name: str, value: float | Sequence[float] | None) -> tuple[float, .
         return None
     try:
         values = tuple(float(item) for item in value) if isinstance(value, Sequence) else (float(value),)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(
             f"{name}={value!r}: give one number, or one per channel such as (0.485, 0.456, 0.406)."
         ) from error

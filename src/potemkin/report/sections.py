@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from potemkin.core.outcomes import Outcome
 from potemkin.evaluate.bundle import Bundle
+from potemkin.evaluate.cascade import AttackSummary
 from potemkin.evaluate.costs import Cost
 from potemkin.evaluate.lines import GalleryItem
 from potemkin.evaluate.rates import Rate
-from potemkin.evaluate.record import AttackSummary, Record
+from potemkin.evaluate.record import Record
 from potemkin.report import words
 from potemkin.report.charts import Histogram, Segment, Step, histogram, shares, stack, step
 from potemkin.report.pictures import Changes, Triptych, changes, is_picture, triptychs

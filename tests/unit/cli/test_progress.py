@@ -84,7 +84,7 @@ def test_the_bar_is_gone_when_it_is_over() -> None:
         shown._live.refresh()
     assert "60 of 120 examples  time left not known yet" in unknown and "s left" not in unknown
     assert "60 of 120 examples  about 2 s left" in seen
-    assert f"robust accuracy so far {Rate.of(10, 20)}" in seen
+    assert f"robust accuracy so far {Rate.of(20, 40)}" in seen
     assert "Once more aborts" in text.getvalue()
     assert max(len(line) for line in seen.splitlines()) <= 80 + 20  # escapes aside, nothing wraps
     assert text.getvalue().rstrip().endswith("\x1b[2K")  # the last thing it does is to wipe its lines

@@ -13,6 +13,7 @@ import torch
 from potemkin.core import checks
 from potemkin.errors import ConfigError
 
+LONG, WIDE = "what 64 bits hold, at most 2**63 - 1", "what float32 holds, at most 3.4e+38"
 REFUSED: list[tuple[object, dict[str, Any], str]] = [
     (0, {"low": 1, "integer": True}, "n must be an integer at least 1; found 0."),
     (2.0, {"integer": True}, "n must be an integer; found 2.0, which is a float."),
@@ -41,6 +42,16 @@ REFUSED: list[tuple[object, dict[str, Any], str]] = [
     (math.nan, {"infinite": True}, "n must be a number; found nan, which is not finite."),
     (math.inf, {"low": 0}, "n must be a number at least 0; found inf, which is not finite."),
     (-math.inf, {"low": 0, "infinite": True}, "n must be a number at least 0; found -inf."),
+    (
+        1 << 63,
+        {"low": 1, "integer": True},
+        f"n must be an integer at least 1; found {1 << 63}, which is beyond {LONG}.",
+    ),
+    (-(1 << 63) - 1, {"integer": True}, f"n must be an integer; found {-(1 << 63) - 1}, which is beyond {LONG}."),
+    (10**400, {"low": 0}, f"n must be a number at least 0; found an integer of 1329 bits, which is beyond {WIDE}."),
+    (10**400, {"high": 1}, "n must be a number at most 1; found an integer of 1329 bits."),
+    (1e39, {"infinite": True}, f"n must be a number; found 1e+39, which is beyond {WIDE}."),
+    (-1e300, {}, f"n must be a number; found -1e+300, which is beyond {WIDE}."),
     (1 + 2j, {}, "n must be a number; found (1+2j), which is of type complex."),
 ]
 
@@ -51,9 +62,18 @@ def test_number_refuses(value: object, limits: dict[str, Any], message: str) -> 
         checks.number("n", value, **limits)
 
 
+def test_number_refuses_what_python_would_not_even_write() -> None:
+    told = f"n must be an integer; found an integer of 16610 bits, which is beyond {LONG}."
+    with pytest.raises(ConfigError, match=f"^{re.escape(told)}$"):
+        checks.number("n", 10**5000, integer=True)
+
+
 def test_number_accepts() -> None:
     checks.number("n", 1, low=1, integer=True)
-    checks.number("n", 10**30, integer=True)
+    checks.number("n", 2**63 - 1, integer=True)
+    checks.number("n", -(2**63), integer=True)
+    checks.number("n", 10**30)
+    checks.number("n", -3.4e38)
     checks.number("n", 3, low=0)
     checks.number("n", np.float64(0.5), low=0, high=1)
     checks.number("n", 0.0, low=0, high=0)

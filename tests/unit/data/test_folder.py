@@ -4,6 +4,7 @@ import os
 import struct
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -290,3 +291,10 @@ def test_a_thin_strip_does_not_explode_when_resized(tmp_path):
 def test_wrong_image_sizes(tmp_path, size):
     with pytest.raises(ConfigError, match="image_size must be an integer of at least 1"):
         load_data(write_folder(tmp_path), image_size=size)
+
+
+def test_a_folder_of_files_names_them(tmp_path: Path) -> None:
+    for name in ("train.npz", "test.npz", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"no subfolder.*Did you mean .*test\.npz or .*train\.npz\?"):
+        load_data(tmp_path)

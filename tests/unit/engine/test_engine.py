@@ -207,6 +207,18 @@ def test_noise_decides_nothing_where_the_search_was_blind() -> None:
     assert done.outcomes == ["error"]
 
 
+def test_nor_where_it_met_nan() -> None:
+    """Only the search reaches the corner where the model has no answer; noise inside of the set does not."""
+
+    class Hole(Ramp):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).masked_fill(((x[:, :1] - 0.3).abs() > 0.0999), torch.nan)
+
+    data = ramp_rows(0.3)
+    assert run(Hole(), data, LINF, pk.noise(kind="uniform")).outcomes == ["held"]
+    assert run(Hole(), data, LINF, [pk.noise(kind="uniform"), pk.fgsm()]).outcomes == ["error"]
+
+
 def test_a_later_attack_with_a_signal_makes_it_held() -> None:
     """Logits so large that the cross-entropy has no gradient left; the margin has."""
     steep, blind, sees = Ramp(slope=1e6), pk.fgsm(), pk.pgd(steps=3, objective=pk.Margin())
@@ -534,5 +546,14 @@ def test_a_seat_remembers_nothing_of_who_sat_there_before() -> None:
             z = (x[:, 0] - 0.5) * torch.where(x[:, 2] > 0.5, 1e6, 4.0)
             return torch.stack((torch.zeros_like(z), z), dim=1)
 
-    done = run(Uneven(), (steep, torch.zeros(16, dtype=torch.int64)), pk.Linf(0.05), pk.fgsm())
+    # From a random start, so that the blind ones move, too.
+    done = run(Uneven(), (steep, torch.zeros(16, dtype=torch.int64)), pk.Linf(0.05), pk.pgd(steps=2), rows=8)
     assert done.outcomes == ["held"] * 8 + ["error"] * 8
+
+
+def test_nor_that_the_row_before_it_moved() -> None:
+    """A step that rounding swallows is no move: the rows at 0.3 stay where they are, those near 0 do not."""
+    x = torch.cat((torch.full((8, 3), 1e-6), torch.full((8, 3), 0.3)))
+    done = run(Ramp(), (x, torch.zeros(16, dtype=torch.int64)), pk.Linf(1e-9), pk.fgsm(), rows=8)
+    assert done.outcomes == ["held"] * 8 + ["error"] * 8
+    assert "nothing moved" in (done.results[-1].why or "")

@@ -108,7 +108,7 @@ def names(folder: Path) -> set[str]:
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_runs_side_by_side_each_leave_a_whole_bundle(tmp_path: Path, start: Start, order: tuple[int, int]) -> None:
     runs = [start(1), start(2)]
-    assert len([name for name in names(tmp_path / "run") if name.startswith(".partial-")]) == 2
+    assert len([name for name in names(tmp_path / "run") if name.startswith(".potemkin-partial-")]) == 2
     for run in runs:
         run.add()
     for number in order:
@@ -146,7 +146,7 @@ def test_what_a_killed_run_left_is_removed_and_what_lives_is_not(tmp_path: Path,
     killed.process.kill()
     killed.process.wait(60)
     assert len(names(tmp_path / "run")) == 2, "killed without warning: nothing could be tidied up"
-    with pytest.raises(BundleError, match=r"no record\.json.*\.partial-.*still writing into it or was killed"):
+    with pytest.raises(BundleError, match=r"no record\.json.*\.potemkin-partial-.*still writing into it or was killed"):
         read_bundle(tmp_path / "run")
     writer = BundleWriter(tmp_path / "run", input_shape=SHAPE, overwrite=True)
     assert of_the_living.exists() and len(names(tmp_path / "run")) == 2

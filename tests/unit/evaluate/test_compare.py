@@ -78,6 +78,13 @@ def test_undecided_does_not_count_as_held() -> None:
     assert (result.both_held, result.only_b, result.robust_a) == (1, 1, Rate.of(1, 2))
 
 
+def test_a_tie_is_not_right_although_its_label_is_the_prediction() -> None:
+    a, b = (bundle(name, outcomes("hhbw")) for name in ("a", "b"))
+    tied = [line.model_copy(update={"prediction": line.label}) for line in a.lines]
+    result = compare(Bundle(a.folder, a.record, tied), b)
+    assert (result.clean_a, result.clean_b) == (Rate.of(3, 4), Rate.of(3, 4))
+
+
 def test_only_common_examples_with_the_same_label_count() -> None:
     a = bundle("a", outcomes("hhhh"), labels=[0, 1, 2, 3])
     b = bundle("b", outcomes("bbbb"), first_id=1, labels=[1, 2, 9, 4])
@@ -102,7 +109,7 @@ def test_everything_that_makes_it_unfair_is_told() -> None:
         ],
         complete=False,
         why_incomplete="stopped",
-        attacks=r.attacks[:1],
+        attacks=[r.attacks[0].model_copy(update={"recipe": "fgsm()"}), r.attacks[1]],
         threat=r.threat.model_copy(update={"sentence": "another threat"}),
         data=r.data.model_copy(update={"fingerprint": "sha256:other"}),
     )
@@ -177,3 +184,11 @@ def test_run_folders_do_as_well(tmp_path: Path) -> None:
     by_path = compare(tmp_path / "a", str(tmp_path / "b"))
     assert by_path == compare(read_bundle(tmp_path / "a"), read_bundle(tmp_path / "b"))
     assert by_path.n >= 1
+
+
+def test_inputs_that_cannot_be_the_same_are_refused() -> None:
+    """Positions number the examples of every data set: equal ids alone mean nothing."""
+    a, b = bundle("stone", outcomes("h" * 25)), bundle("facade", outcomes("b" * 25))
+    table = changed(a, model=a.record.model.model_copy(update={"input_shape": [6]}))
+    with pytest.raises(BundleError, match=r"different inputs, of shapes \[6\] and \[1, 8, 8\]"):
+        compare(table, b)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +14,23 @@ from torch import Tensor, nn
 
 import potemkin as pk
 from engine_toys import random_rows
+from potemkin.core.outcomes import Outcome
 from potemkin.data.arrays import ArraySource
 from potemkin.data.source import Batch
-from potemkin.errors import DataError, ModelError
+from potemkin.errors import BundleError, DataError, ModelError
 from potemkin.evaluate.bundle import Bundle, BundleWriter, read_bundle
+from potemkin.evaluate.cascade import AttackSummary
 from potemkin.evaluate.lines import ExampleLine
-from potemkin.evaluate.rates import Rates
-from potemkin.evaluate.recheck import NOT_FINITE, OTHER_CLASS, OTHER_EXAMPLE, RIGHT_AFTER_ALL, WRONG_BEFORE
+from potemkin.evaluate.rates import Rate, Rates
+from potemkin.evaluate.recheck import (
+    NOT_FINITE,
+    OTHER_ATTACKED,
+    OTHER_CLASS,
+    OTHER_DISTANCE,
+    OTHER_EXAMPLE,
+    RIGHT_AFTER_ALL,
+    WRONG_BEFORE,
+)
 
 TIED, NAN = 38, 39
 
@@ -69,10 +81,22 @@ def forged(bundle: Bundle, changes: dict[int, Change], right: int = 0, keep: int
         outcomes = {name: sum(line.outcome == name for line in lines) for name in bundle.record.outcomes}
         clean = sum(line.outcome in ("held", "broken") for line in lines) + right
         cut: Change = {} if keep is None else {"complete": False, "why_incomplete": "interrupted"}
-        writer.finish(
-            bundle.record.model_copy(update={"outcomes": outcomes, "rates": Rates.of(outcomes, clean), **cut})
-        )
+        fitting = {"outcomes": outcomes, "rates": Rates.of(outcomes, clean), "attacks": [summary(bundle, outcomes)]}
+        writer.finish(bundle.record.model_copy(update=fitting | cut))
     return folder
+
+
+def summary(bundle: Bundle, outcomes: Mapping[Outcome, int]) -> AttackSummary:
+    """That of the one attack, with counts that the outcomes do not contradict."""
+    [attack] = bundle.record.attacks
+    tried = sum(outcomes[name] for name in ("held", "broken", "budget"))
+    robust = Rate.of(outcomes["held"], sum(outcomes.values()))
+    counts = {"tried": tried, "jobs": tried, "broken": outcomes["broken"], "robust_accuracy_after": robust}
+    return attack.model_copy(update=counts)
+
+
+BROKEN: Change = {"outcome": "broken", "broken_by": "pgd(steps=5)"}
+"""What any line has to say to be called broken; its tensor is the clean input itself."""
 
 
 def first(bundle: Bundle, outcome: str) -> int:
@@ -93,7 +117,7 @@ def test_an_honest_bundle_passes_and_so_does_its_copy(bundle: Bundle) -> None:
         ("held", {"outcome": "clean_wrong"}, RIGHT_AFTER_ALL),
         ("clean_wrong", {"outcome": "held", "prediction": 1}, WRONG_BEFORE),
         ("clean_wrong", {"outcome": "budget"}, WRONG_BEFORE),
-        ("clean_wrong", {"outcome": "broken"}, WRONG_BEFORE),
+        ("clean_wrong", BROKEN, WRONG_BEFORE),
         ("held", {"prediction": 1}, OTHER_CLASS),
         ("held", {"prediction": 2}, OTHER_CLASS),
         ("held", {"prediction": -1}, OTHER_CLASS),
@@ -116,7 +140,7 @@ def test_a_line_that_the_model_contradicts_is_refused(bundle: Bundle, of: str, c
 def test_an_input_that_was_wrong_all_along_is_no_adversarial(bundle: Bundle) -> None:
     """The claim itself stands: in the set, in the box, wrong class. Only the clean prediction gives it away."""
     number = first(bundle, "clean_wrong")
-    found = pk.verify(forged(bundle, {number: {"outcome": "broken"}}), Ramp(), data())
+    found = pk.verify(forged(bundle, {number: BROKEN}), Ramp(), data())
     assert found.claimed == bundle.record.outcomes["broken"] + 1 == found.confirmed + 1
     assert found.refused == {number: WRONG_BEFORE}
 
@@ -134,6 +158,27 @@ def test_a_tie_may_be_told_either_way_and_nothing_beyond_it(bundle: Bundle) -> N
     assert found.refused == {TIED: WRONG_BEFORE}
 
 
+@pytest.mark.parametrize(
+    ("moved", "change", "refused"),
+    [
+        (1e-6, {"outcome": "held", "prediction": 0}, None),
+        (1e-6, {"outcome": "clean_wrong", "prediction": 0}, None),
+        (-1e-6, {"outcome": "held", "prediction": 1}, None),
+        (-1e-6, {"outcome": "clean_wrong", "prediction": 1}, None),
+        (1e-4, {"outcome": "held", "prediction": 1}, WRONG_BEFORE),
+        (-1e-4, {"outcome": "clean_wrong", "prediction": 0}, RIGHT_AFTER_ALL),
+    ],
+)
+def test_scores_that_rounding_may_order_either_way_decide_nothing(
+    bundle: Bundle, moved: float, change: Change, refused: str | None
+) -> None:
+    """A ten-thousandth beside the edge the scores are 0.0008 apart: no rounding. A millionth beside it they may be."""
+    x, y = data()
+    x[TIED, 0] += moved
+    found = pk.verify(forged(bundle, {TIED: change}), Ramp(), (x, y))
+    assert found.refused == ({} if refused is None else {TIED: refused})
+
+
 @pytest.mark.parametrize(("right", "passes"), [(-1, False), (0, True), (1, True), (2, False)])
 def test_clean_accuracy_is_the_models(bundle: Bundle, right: int, passes: bool) -> None:
     """It stands in no line. One example is tied, and may count; the others may not."""
@@ -144,7 +189,7 @@ def test_clean_accuracy_is_the_models(bundle: Bundle, right: int, passes: bool) 
 
 def test_what_no_second_look_can_see_is_said(bundle: Bundle) -> None:
     """A broken example passed off as held: only a new search could tell, and the result says so."""
-    found = pk.verify(forged(bundle, {first(bundle, "broken"): {"outcome": "held"}}), Ramp(), data())
+    found = pk.verify(forged(bundle, {first(bundle, "broken"): {"outcome": "held", "broken_by": None}}), Ramp(), data())
     assert found.passed
     assert f"{bundle.record.outcomes['held'] + 1} held: not checked, that takes the search again" in str(found)
 
@@ -187,6 +232,7 @@ def test_targets_are_those_of_the_audit(tmp_path: Path, threat: object) -> None:
     net = nn.Linear(6, 4)
     with torch.no_grad():
         net.weight.copy_(torch.randn(4, 6, generator=torch.Generator().manual_seed(0)))
+        net.bias.zero_()
     x, y = random_rows(net, 1, 20, 6)
     record = pk.audit(net, (x, y), threat, pk.pgd(steps=10), rows=8, out=tmp_path / "run")  # type: ignore[arg-type]
     assert record.outcomes["broken"] > 2 and record.outcomes["clean_wrong"] > 1
@@ -228,5 +274,108 @@ def test_data_that_cannot_be_those_are_refused(
         pk.verify(bundle, Ramp(), other(*data()))
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"distance": 0.01}, OTHER_DISTANCE),
+        ({"distance": -0.1}, OTHER_DISTANCE),
+        ({"distance": None}, OTHER_DISTANCE),
+        ({"attack_prediction": 0}, OTHER_ATTACKED),
+        ({"attack_prediction": 2}, OTHER_ATTACKED),
+        ({"attack_prediction": -1}, OTHER_ATTACKED),
+        ({"attack_prediction": None}, OTHER_ATTACKED),
+    ],
+)
+def test_what_a_broken_line_says_of_its_tensor_is_checked(bundle: Bundle, change: Change, why: str) -> None:
+    """The claim itself is confirmed, its line is not."""
+    number = first(bundle, "broken")
+    found = pk.verify(forged(bundle, {number: change}), Ramp(), data())
+    assert found.refused == {number: why} and not found.passed
+    assert found.confirmed == found.claimed
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-7, 1 - 1e-7, 1 + 1e-5, 1 - 1e-5])
+def test_a_distance_may_differ_by_rounding(bundle: Bundle, factor: float) -> None:
+    number = first(bundle, "broken")
+    distance = bundle.lines[number].distance
+    assert distance
+    found = pk.verify(forged(bundle, {number: {"distance": distance * factor}}), Ramp(), data())
+    assert found.passed is (abs(factor - 1) < 1e-6)
+
+
+def test_an_attacked_tie_may_be_told_either_way(tmp_path: Path) -> None:
+    """Both classes get the same score at every adversarial: a tie meets the goal, whichever class is written down."""
+
+    class Flat(Ramp):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).clamp_max(0.0)
+
+    record = pk.audit(Flat(), data(), pk.Linf(0.1), pk.pgd(steps=5), rows=8, out=tmp_path / "honest")
+    assert record.outcomes["broken"]
+    tied = read_bundle(tmp_path / "honest")
+    number = first(tied, "broken")
+    for prediction in (0, 1):
+        assert pk.verify(forged(tied, {number: {"attack_prediction": prediction}}), Flat(), data()).passed
+        for path in tied.folder.with_name("forged").iterdir():
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "told"),
+    [
+        (("attacks", 0, "broken"), 1, "the attacks broke 1 examples"),
+        (("attacks", 0, "tried"), 3, "was tried on 3 examples"),
+        (("attacks", 0, "jobs"), 3, "had 3 jobs"),
+        (("attacks", 0, "order"), 1, "has the order 1"),
+        (("attacks", 0, "robust_accuracy_after", "value"), 0.99, "attacks.0 leaves"),
+        (("attacks", 0, "robust_accuracy_after", "n"), 41, "attacks.0 leaves"),
+        (("attacks", 0, "recipe"), "pgd(steps=99999)", r"broken_by 'pgd\(steps=5\)'"),
+        (("attacks",), [], "attacks is empty"),
+        (("threat", "norm"), "L2", "norm of the threat model is 'Linf', found 'L2'"),
+        (("threat", "eps"), 0.09, "eps of the threat model is 0.1, found 0.09"),
+        (("threat", "goal"), "LeastLikely()", "goal of the threat model"),
+        (("threat", "access"), "Access('decisions')", "access of the threat model"),
+        (("threat", "eight_bit"), True, "eight_bit of the threat model"),
+        (("threat", "sentence"), "anything at all", "sentence of the threat model"),
+        (("threat", "notation"), "Linf(0.2)", "Linf.0.2. the sentence of the threat model"),
+        (("seed",), 2**63, "seed"),
+        (("settings", "rows"), 2**21, "rows"),
+    ],
+)
+def test_a_record_that_contradicts_its_lines_or_itself_is_refused(
+    bundle: Bundle, keys: tuple[str | int, ...], value: object, told: str
+) -> None:
+    path = bundle.folder / "record.json"
+    record = json.loads(path.read_bytes())
+    *most, last = keys
+    place = functools.reduce(lambda part, key: part[key], most, record)
+    assert place[last] != value
+    place[last] = value
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(BundleError, match=told):
+        pk.verify(bundle.folder, Ramp(), data())
+
+
+@pytest.mark.parametrize(
+    ("of", "change"),
+    [
+        ("broken", {"broken_by": "magic()"}),
+        ("broken", {"broken_by": None}),
+        ("held", {"broken_by": "pgd(steps=5)"}),
+        ("held", {"prediction": 10**24}),
+        ("held", {"label": -(2**63) - 1}),
+        ("broken", {"attack_prediction": 2**63}),
+    ],
+)
+def test_a_line_that_no_run_writes_is_refused(bundle: Bundle, of: str, change: Change) -> None:
+    path = bundle.folder / "examples.jsonl"
+    lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    lines[first(bundle, of)] |= change
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    with pytest.raises(BundleError, match=next(iter(change))):
+        read_bundle(bundle.folder)
+
+
 def test_every_field_of_a_line_that_is_forged_here_exists() -> None:
-    assert {"outcome", "prediction", "label", "id"} <= set(ExampleLine.model_fields)
+    forged = {"outcome", "prediction", "label", "id", "distance", "attack_prediction", "broken_by"}
+    assert forged <= set(ExampleLine.model_fields)

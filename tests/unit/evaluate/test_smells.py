@@ -16,6 +16,7 @@ from potemkin.evaluate.collect import Collector
 from potemkin.evaluate.record import Smell
 from potemkin.evaluate.smells.examine import Checkup, examine
 from potemkin.evaluate.smells.reflect import reflect
+from potemkin.evaluate.statistics import wilson
 from potemkin.models.oracle import Oracle
 
 
@@ -33,13 +34,17 @@ def looked_at(net: nn.Module, x: Tensor, *, trained: tuple[str, ...] = (), **oth
 
 
 def reflected(
-    outcomes: Mapping[str, int], right: int, whys: Mapping[tuple[str, str], int] | None = None, classes: int = 10
+    outcomes: Mapping[str, int],
+    right: int,
+    whys: Mapping[tuple[str, str], int] | None = None,
+    classes: int = 10,
+    declared: float | None = None,
 ) -> dict[str, Smell]:
     collector = Collector(None)
     collector.outcomes.update(outcomes)  # type: ignore[arg-type]
     collector.clean_right = right
     collector.whys = Counter(whys or {})
-    return {smell.name: smell for smell in reflect(Checkup(), collector, None, None, classes)}
+    return {smell.name: smell for smell in reflect(Checkup(), collector, declared, None, classes)}
 
 
 class TwoWays(nn.Linear):
@@ -58,6 +63,25 @@ def test_another_kernel_without_gradients_is_no_randomness() -> None:
     x = torch.rand(5, 3)
     assert looked_at(TwoWays(3, 2), x) == {}
     assert looked_at(Noisy(3, 2), x)["randomised"].severity == "alarm"
+
+
+class Dead(nn.Module):
+    """Two scores that the input moves only where its first feature is above 1/2; differentiable all the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = (x[:, 0] - 0.5).relu()
+        return torch.stack((score, -score), dim=1)
+
+
+@pytest.mark.parametrize(
+    ("dead", "severity"), [(5, "alarm"), (4, "warning"), (1, "warning"), (0, None)], ids=["all", "most", "one", "none"]
+)
+def test_gradients_that_vanish_everywhere_are_an_alarm_and_some_a_warning(dead: int, severity: str | None) -> None:
+    x = torch.full((5, 3), 0.75)
+    x[:dead, 0] = 0.25
+    smell = looked_at(Dead(), x).get("zero_gradients")
+    assert (smell and smell.severity) == severity
+    assert smell is None or (smell.evidence["zero"], smell.evidence["inputs"]) == (dead, 5)
 
 
 def test_a_transformer_is_not_randomised() -> None:
@@ -124,7 +148,10 @@ def test_eps_in_normalised_pixels_is_told(x: Tensor, box: tuple[float, float], e
 )
 def test_accuracy_at_chance(right: int, n: int, classes: int, expected: bool) -> None:
     found = reflected({"held": right, "clean_wrong": n - right}, right, classes=classes)
-    assert set(found) == ({"accuracy_at_chance"} if expected else set())
+    surely_below_half = n >= 20 and wilson(right, n)[1] < 0.5
+    assert set(found) == (
+        {"accuracy_at_chance"} if expected else {"low_clean_accuracy"} if surely_below_half else set()
+    )
     if expected:
         smell = found["accuracy_at_chance"]
         assert smell.severity == "alarm" and f"among {classes} classes" in smell.message
@@ -157,3 +184,16 @@ def test_examples_on_the_target_are_to_be_left_out() -> None:
     assert "leave such examples out" in alone and "Margin" not in alone
     assert "leave such examples out" in mixed and "Margin" in mixed
     assert "leave such" not in other and "Margin" in other
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "declared", "told"),
+    [(30, 100, None, True), (30, 100, 0.3, False), (45, 100, None, False), (3, 19, None, False)],
+)
+def test_a_low_clean_accuracy_is_asked_about_unless_it_was_declared(
+    right: int, n: int, declared: float | None, told: bool
+) -> None:
+    found = reflected({"held": right, "clean_wrong": n - right}, right, classes=10, declared=declared)
+    assert ("low_clean_accuracy" in found) == told
+    if told:
+        assert found["low_clean_accuracy"].severity == "warning" and "30.0 %" in found["low_clean_accuracy"].message

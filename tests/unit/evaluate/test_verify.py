@@ -63,6 +63,12 @@ def test_another_preprocessing_is_named(folder: Path) -> None:
     assert pk.verify(folder, weights, (X, Y)).notes[0].endswith("its fingerprint differs")
 
 
+def test_another_box_is_named(folder: Path) -> None:
+    found = pk.verify(folder, pk.Classifier(net(), box=(0, 2)), (X, Y))
+    assert not found.passed and not found.refused
+    assert "the model's box is Box(high=2.0), the record's Box()" in found.notes
+
+
 def test_the_alarms_of_the_record_are_repeated_and_fail_nothing(tmp_path: Path) -> None:
     class Probabilities(nn.Module):
         def __init__(self) -> None:

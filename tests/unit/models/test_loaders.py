@@ -139,7 +139,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "python file alone": ("potemkin_mine.py", {}, "potemkin_mine.py:function"),
     "weights alone": ("w.safetensors", {}, "weights alone are no model.*--weights w.safetensors"),
     "pickled model": ("model.pt", {}, "never unpickled"),
-    "onnx": ("model.onnx", {}, "ONNX files are not read yet; export it so"),
+    "onnx": ("model.onnx", {}, "ONNX files are not read yet; save the network it came from with torch.export"),
     "missing archive": ("nowhere.pt2", {}, "'nowhere.pt2' does not exist"),
     "archive is a folder": ("folder.pt2", {}, "'folder.pt2' is a folder"),
     "a folder": ("folder", {}, "'folder' is a folder"),
@@ -198,3 +198,8 @@ def test_the_try_out_stays_in_the_box_and_is_a_visit(here: Path) -> None:
         try_out(classifier, (2,))
         assert classifier.classes == 2 and seen[-1].unique().tolist() == [expected]
         assert classifier.net.training
+
+
+def test_a_network_is_no_name_of_one() -> None:
+    with pytest.raises(ModelError, match=r"a name or a path, and this is of type Linear.*pk\.Classifier\(net"):
+        load_model(nn.Linear(3, 2))  # type: ignore[arg-type]

@@ -53,6 +53,13 @@ def test_crop_takes_the_centre_after_the_resize() -> None:
     assert Preprocessing(resize=14, crop=10)(x).shape == (1, 1, 10, 10)
 
 
+def test_a_crop_that_cannot_be_central_starts_where_torchvision_starts() -> None:
+    """Halves go to the even pixel: of 7 rows a crop of 4 leaves 2 above, of 9 columns also 2 (torchvision 0.20)."""
+    x = torch.arange(7.0 * 9).reshape(1, 1, 7, 9)
+    assert torch.equal(Preprocessing(crop=4)(x), x[:, :, 2:6, 2:6])
+    assert torch.equal(Preprocessing(crop=(6, 8))(x), x[:, :, 0:6, 0:8])
+
+
 def test_the_gradient_is_that_of_the_raw_input() -> None:
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 4 * 4, 2, dtype=torch.float64))
     classifier = Classifier(net, preprocessing=Preprocessing((0.1, 0.2, 0.3), 0.25, resize=6, crop=4))

@@ -38,7 +38,7 @@ CASES: dict[str, tuple[dict[str, int], tuple[int, ...], dict[str, Any]]] = {
     "smells": (FULL, (1, 8, 8), {"smells": list(SMELLS)}),
     "cut short": (FULL, (1, 8, 8), {"complete": False, "why_incomplete": "stopped with Ctrl-C"}),
     "empty": ({}, (1, 8, 8), {"complete": False}),
-    "no attacks": ({"held": 3}, (1, 8, 8), {"attacks": []}),
+    "no attacks": ({"clean_wrong": 3}, (1, 8, 8), {"attacks": []}),
     "open box": (FULL, (3, 16, 16), {"box": (None, None)}),
 }
 

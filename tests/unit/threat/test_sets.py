@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import potemkin as pk
 from potemkin.core.notation import parse, show
 from potemkin.core.registry import lookup
 from potemkin.core.rows import ulps
@@ -258,18 +259,42 @@ def test_radius_zero_is_the_centre_itself(make: type[Linf]) -> None:
 def test_a_radius_beyond_all_numbers_still_gives_finite_points() -> None:
     for dtype in (torch.float32, torch.float64):
         for make in (Linf, L2, L1):
-            region = make(1e300).around(torch.zeros(8, 3, dtype=dtype), OPEN)
+            eps = torch.full((8,), 1e300, dtype=torch.float64)
+            region = make(1.0).around(torch.zeros(8, 3, dtype=dtype), OPEN, eps)
             assert bool(region.sample(streams(8), STEP).isfinite().all())
             assert bool(region.maximiser(torch.ones(8, 3, dtype=dtype)).isfinite().all())
 
 
-def test_l1_steepest_takes_the_first_of_equals_that_can_still_move() -> None:
+def test_l1_steepest_uses_the_step_up_on_the_largest_coordinates_that_can_still_move() -> None:
     region = L1(1.0).around(row(0.5, 0.5, 0.5, 0.5), UNIT)
     gradient = row(1.0, -2.0, 2.0, 2.0)
-    assert region.steepest(gradient).tolist() == [[0.0, -1.0, 0.0, 0.0]]
-    assert region.steepest(gradient, at=row(0.5, 0.0, 0.5, 0.5)).tolist() == [[0.0, 0.0, 1.0, 0.0]]
-    assert region.steepest(gradient, at=row(0.5, 0.0, 1.0, 1.0)).tolist() == [[1.0, 0.0, 0.0, 0.0]]
-    assert region.steepest(gradient, at=row(1.0, 0.0, 1.0, 1.0)).tolist() == [[0.0, 0.0, 0.0, 0.0]]
+
+    def moved(size: float, *at: float) -> list[float]:
+        [u] = region.steepest(gradient, row(*at), torch.tensor([size])).tolist()
+        return [size * share for share in u]
+
+    assert region.steepest(gradient).tolist() == [[0.0, -1.0, 0.0, 0.0]]  # the first of equals
+    assert moved(0.25, 0.5, 0.0, 0.5, 0.5) == [0.0, 0.0, 0.25, 0.0]
+    assert moved(0.75, 0.5, 0.0, 0.5, 0.5) == [0.0, 0.0, 0.5, 0.25]
+    assert moved(4.0, 0.5, 0.25, 0.5, 0.5) == [0.5, -0.25, 0.5, 0.5]  # all that the box leaves
+    assert moved(0.25, 0.5, 0.0, 1.0, 1.0) == [0.25, 0.0, 0.0, 0.0]
+    assert moved(0.25, 1.0, 0.0, 1.0, 1.0) == [0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_l1_ascent_in_a_box_ends_on_the_optimum_of_a_linear_model(seed: int) -> None:
+    """Where the optimum lies on many faces of the box, one coordinate a step never gets there: the projection lowers
+    what the step before has raised."""
+    torch.manual_seed(seed)
+    x, weight = torch.rand(8, 196), torch.randn(196)
+    net = torch.nn.Linear(196, 2)
+    with torch.no_grad():
+        net.weight.copy_(torch.stack((torch.zeros(196), weight)))
+        net.bias.copy_(torch.tensor([1e3, 0.0]))
+    best = L1(4.0).around(x, UNIT).maximiser(weight.expand(8, -1)) - x
+    for attack, share in ((pk.pgd(), 0.97), (pk.pgd(steps=200), 0.99), (pk.mi_fgsm(), 0.999), (pk.fgsm(), 0.999)):
+        found = pk.perturb(net, x, torch.zeros(8, dtype=torch.int64), L1(4.0), attack).inputs - x
+        assert bool(((found @ weight) >= share * (best @ weight)).all()), attack
 
 
 @pytest.mark.parametrize("make", [Linf, L2, L1])

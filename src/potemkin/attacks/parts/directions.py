@@ -22,8 +22,8 @@ class Direction(Protocol):
     def init(self, point: Tensor) -> Any:
         """Return the state before the first gradient (tensors, or () for none)."""
 
-    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> tuple[Tensor, Any]:
-        """Return the (B, *shape) direction and the new state."""
+    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> tuple[Tensor, Any]:
+        """Return the (B, *shape) direction and the new state; `size` (B,) is how far the step will go along it."""
 
     def memory(self, state: Any) -> Tensor | None:
         """Return the accumulated gradient, where this part keeps one."""
@@ -42,13 +42,14 @@ class _Stateless(Noted):
 class Steepest(_Stateless):
     """The unit direction of steepest ascent in the set's own norm: argmax <g, u> over ||u|| <= 1.
 
-    Linf: sign(g). L2: g / ||g||. L1: the largest coordinate that can still move. A zero gradient gives zero.
+    Linf: sign(g). L2: g / ||g||. L1: the largest coordinates, each as far as the box lets it go, until the step is used
+    up. A zero gradient gives zero.
 
     Source: Goodfellow et al. 2015, section 4 (max norm); Boyd and Vandenberghe 2004, section 9.4.  Differs: none.
     """
 
-    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> tuple[Tensor, Any]:
-        return rows.region.steepest(gradient, at=point), state
+    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> tuple[Tensor, Any]:
+        return rows.region.steepest(gradient, point, size), state
 
 
 @register("part")
@@ -59,7 +60,7 @@ class Raw(_Stateless):
     Source: steepest ascent with a given step length; APGD for L1 makes its own sparse direction.  Differs: none.
     """
 
-    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> tuple[Tensor, Any]:
+    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> tuple[Tensor, Any]:
         return gradient, state
 
 
@@ -80,7 +81,7 @@ class Normalize(_Stateless):
         if self.p not in (1, 2, float("inf")):
             raise ConfigError(f"Normalize(p={self.p!r}): p must be 1, 2 or inf.")
 
-    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> tuple[Tensor, Any]:
+    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> tuple[Tensor, Any]:
         length = norm(gradient, self.p)
         # The reciprocal of a subnormal length is infinite: such a gradient counts as zero.
         scale = torch.where(length > torch.finfo(length.dtype).tiny, 1 / length, torch.zeros_like(length))
@@ -106,7 +107,7 @@ class Momentum(Noted):
     def init(self, point: Tensor) -> Tensor:
         return torch.zeros_like(point)
 
-    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> tuple[Tensor, Any]:
+    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> tuple[Tensor, Any]:
         accumulated = self.mu * state + gradient
         return accumulated, accumulated
 
@@ -141,10 +142,10 @@ class Chain(Noted):
     def init(self, point: Tensor) -> tuple[Any, ...]:
         return tuple(part.init(point) for part in self.parts)
 
-    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows) -> tuple[Tensor, Any]:
+    def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> tuple[Tensor, Any]:
         new = []
         for part, own in zip(self.parts, state, strict=True):
-            gradient, own = part.update(gradient, own, point, rows)
+            gradient, own = part.update(gradient, own, point, rows, size)
             new.append(own)
         return gradient, tuple(new)
 

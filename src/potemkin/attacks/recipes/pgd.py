@@ -33,7 +33,7 @@ class pgd(Recipe):
     Args:
         steps: moves per restart, at least 1.
         restarts: independent starts, at least 1; an example that falls pays for no further one.
-        step_size: input units.  relative_step_size: multiples of eps. Neither given: 2.5 eps / steps.
+        step_size: input units.  relative_step_size: multiples of eps. Neither given: 2.5 eps / steps, in L2 twice that.
         objective: what is climbed; `Margin()` and `DLR()` survive saturated logits.
         start: where restarts begin; `Center()` makes restarts pointless.
         variable: what is searched; `Blocks(size)` keeps to low spatial frequencies (Linf, L2).
@@ -44,7 +44,8 @@ class pgd(Recipe):
         pgd(steps=50, restarts=5)
 
     Source: Madry et al. 2018, equation (2.2) and section 2.1; 2.5 eps / steps: the authors' challenge code.
-    Differs: keeps the best iterate; projects exactly onto set and box; L1 moves the largest coordinate that can move.
+    Differs: keeps the best iterate; projects exactly onto set and box; L1 fills the largest coordinates up to the box;
+    in L2, where 2.5 eps of path leave a random start 2 to 4 % short of a linear model's optimum, 5 eps / steps.
     """
 
     steps: int = 40
@@ -58,7 +59,7 @@ class pgd(Recipe):
     def __post_init__(self) -> None:
         check_steps(self.steps)
         number("restarts", self.restarts, low=1, integer=True)
-        self._size()
+        self._size("L2")
         _check_parts(self.objective, self.start, self.variable)
         if self.restarts > 1 and not self.start.random:
             raise ConfigError(
@@ -71,7 +72,7 @@ class pgd(Recipe):
         if not isinstance(self.variable, Identity):
             why = f"searches {self.variable!r} only"
             return dict.fromkeys(("closed_form", "interior", "moves/L1", "shapes"), why)
-        path = self.steps * (self._size().relative or math.inf)
+        path = self.steps * (self._size("L2").relative or math.inf)
         if path < 4 and self.start.random:
             return {
                 "closed_form/L2": f"{path:g} eps of path turn a random start to about 2 % from the optimum, not 1 %"
@@ -92,10 +93,11 @@ class pgd(Recipe):
 
     def program(self, classes: int, norm: str, targeted: bool) -> Program:
         objective = self.objective.fallback(classes, targeted)
-        return Ascent(objective, self.start, AtIterate(), Steepest(), self._size(), Project(), self.variable)
+        return Ascent(objective, self.start, AtIterate(), Steepest(), self._size(norm), Project(), self.variable)
 
-    def _size(self) -> Constant:
-        return constant_step(self.step_size, self.relative_step_size, 2.5 / self.steps)
+    def _size(self, norm: str) -> Constant:
+        path = 5.0 if norm == "L2" else 2.5
+        return constant_step(self.step_size, self.relative_step_size, path / self.steps)
 
 
 def _check_parts(objective: object, start: object, variable: object) -> None:

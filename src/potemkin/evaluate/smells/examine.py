@@ -26,8 +26,11 @@ SUM_TOLERANCE = 1e-5
 
 @dataclass
 class Checkup:
-    """What a look at the model on the first examples showed, before any attack."""
+    """What a look at the model on the first examples showed, before any attack; and these, for a look after it."""
 
+    inputs: Tensor = field(default_factory=lambda: torch.empty(0))
+    labels: Tensor = field(default_factory=lambda: torch.empty(0))
+    outputs: Tensor = field(default_factory=lambda: torch.empty(0))
     randomised: bool = False
     batch_dependent: bool = False
     smells: list[Smell] = field(default_factory=list)
@@ -52,7 +55,7 @@ def examine(
     box, count = oracle.classifier.box, len(batch.ids)
     inputs = box.clip(batch.inputs).to(settings.dtype)
     labels = pad_rows(batch.labels, settings.rows)
-    answer, again = (_ask(oracle, pad_rows(inputs, settings.rows), labels) for _ in range(2))
+    answer, again = (ask(oracle, pad_rows(inputs, settings.rows), labels) for _ in range(2))
     outputs, repeated = answer.outputs[:count], again.outputs[:count]
     smells = train_mode(in_train_mode)
     randomised = not torch.equal(torch.nan_to_num(outputs), torch.nan_to_num(repeated))
@@ -62,10 +65,11 @@ def examine(
     smells += _softmax(outputs)
     if answer.gradient is not None and not all(attack.control for attack in attacks):
         smells += [_detached()] if answer.detached else _zero_gradients(answer.gradient[:count])
-    return Checkup(randomised, bool(strange), smells + odd_inputs(batch.inputs, box))
+    smells += odd_inputs(batch.inputs, box)
+    return Checkup(inputs, batch.labels, outputs, randomised, bool(strange), smells)
 
 
-def _ask(oracle: Oracle, inputs: Tensor, labels: Tensor, backward: bool = True) -> Answer:
+def ask(oracle: Oracle, inputs: Tensor, labels: Tensor, backward: bool = True) -> Answer:
     """One ask about a full batch, with the graph that the search will have."""
     device, rows = oracle.classifier.device, len(inputs)
     aim = Aim(labels.to(device), torch.full_like(labels, NO_TARGET).to(device))
@@ -106,7 +110,7 @@ def _randomised(first: Tensor, second: Tensor) -> Smell:
 def _batch_dependent(oracle: Oracle, inputs: Tensor, labels: Tensor, outputs: Tensor) -> list[Smell]:
     """Whether examples get other answers in another company at the same row count, by more than rounding."""
     composed, places = recompose(inputs, len(labels), oracle.classifier.box)
-    elsewhere = _ask(oracle, composed, labels, backward=False).outputs[places]
+    elsewhere = ask(oracle, composed, labels, backward=False).outputs[places]
     alone = outputs[: len(places)]
     apart = float((torch.nan_to_num(alone) - torch.nan_to_num(elsewhere)).abs().max())
     allowed = float(slack(torch.cat((alone, elsewhere)), oracle.classifier.dtype).max())

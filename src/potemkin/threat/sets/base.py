@@ -116,8 +116,11 @@ class Region(ABC):
         """
 
     @abstractmethod
-    def steepest(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
-        """The direction u with ||u|| = 1 in the set's norm that maximises <gradient, u>; 0 where the gradient is 0."""
+    def steepest(self, gradient: Tensor, at: Tensor | None = None, size: Tensor | None = None) -> Tensor:
+        """The direction u with ||u|| <= 1 in the set's norm that maximises <gradient, u>; 0 where the gradient is 0.
+
+        Where the set knows better with them: `at` is the point that a step of length `size` (B,) along u starts from.
+        """
 
     @abstractmethod
     def maximiser(self, gradient: Tensor) -> Tensor:

@@ -104,8 +104,8 @@ class GridRegion(Region):
     def surface(self, streams: RowStreams, step: Tensor) -> Tensor:
         return self.project(self._inner.surface(streams, step))
 
-    def steepest(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
-        return self._inner.steepest(gradient, at)
+    def steepest(self, gradient: Tensor, at: Tensor | None = None, size: Tensor | None = None) -> Tensor:
+        return self._inner.steepest(gradient, at, size)
 
     def maximiser(self, gradient: Tensor) -> Tensor:
         still = self._position(self.center.double()).round()

@@ -35,7 +35,8 @@ class L1(Ball):
 
     Source: Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers" (ICML 2021),
     section 2 (projection) and section 3 (steepest ascent).
-    Differs: lambda is found by bisection instead of sorting; `steepest` moves one coordinate, the lowest index on ties.
+    Differs: lambda is found by bisection instead of sorting; `steepest` fills the
+    largest coordinates up to the box until the step is used up.
     """
 
     norm_name = "L1"
@@ -75,27 +76,33 @@ class L1Region(Region):
         t = streams.normal(step, self.center.shape[1:], SURFACE, self.center.dtype)
         return self.pull_in(self.project(self.center + t))
 
-    def steepest(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
+    def steepest(self, gradient: Tensor, at: Tensor | None = None, size: Tensor | None = None) -> Tensor:
         wide = tame(gradient)
-        size = wide.abs()
-        if at is not None:
-            place = rows.flat(at)
-            stuck = ((wide > 0) & (place >= self.box.high)) | ((wide < 0) & (place <= self.box.low))
-            size = size.masked_fill(stuck, 0.0)
-        first = size.argmax(dim=1, keepdim=True)  # the lowest index among ties
-        sign = wide.sign().gather(1, first) * (size.gather(1, first) > 0)
-        return torch.zeros_like(wide).scatter(1, first, sign).to(gradient.dtype).reshape(gradient.shape)
+        if at is None or size is None:
+            first = wide.abs().argmax(dim=1, keepdim=True)  # the lowest index among ties
+            u = torch.zeros_like(wide).scatter(1, first, wide.sign().gather(1, first))
+        else:
+            # One coordinate would be cut off at the box, and what the step could still do would be lost: then the same
+            # few coordinates are raised for ever, as fast as the projection lowers them.
+            length = size.double().unsqueeze(1)
+            ends = torch.minimum(room(at, self.box, wide), length) * (wide != 0)
+            u = _filled(wide, ends, length) / length.clamp_min(TINY)
+        return u.to(gradient.dtype).reshape(gradient.shape)
 
     def maximiser(self, gradient: Tensor) -> Tensor:
         wide = tame(gradient)
         radius = target_radius(self.eps)
-        may = torch.minimum(room(self.center, self.box, wide), radius) * (wide != 0)
-        # The budget goes to the steepest coordinates first, each up to its end.
-        order = wide.abs().argsort(dim=1, descending=True, stable=True)
-        ends = may.gather(1, order)
-        spent = ends.cumsum(dim=1) - ends
-        moves = torch.minimum((radius - spent).clamp_min(0.0), ends)
-        return self._at(torch.zeros_like(wide).scatter(1, order, moves).copysign(wide))
+        ends = torch.minimum(room(self.center, self.box, wide), radius) * (wide != 0)
+        return self._at(_filled(wide, ends, radius))
+
+
+def _filled(gradient: Tensor, ends: Tensor, budget: Tensor) -> Tensor:
+    """(B, d) offsets that spend `budget` (B, 1) on the steepest coordinates first, each up to its end."""
+    order = gradient.abs().argsort(dim=1, descending=True, stable=True)
+    ends = ends.gather(1, order)
+    spent = ends.cumsum(dim=1) - ends
+    moves = torch.minimum((budget - spent).clamp_min(0.0), ends)
+    return torch.zeros_like(gradient).scatter(1, order, moves).copysign(gradient)
 
 
 def _shorten(offset: Tensor, may: Tensor, eps: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class L2Region(Region):
         length = rows.norm(t, 2).unsqueeze(1).clamp_min(TINY)
         return self.pull_in(self._at(t * (self._radius / length), clip=False))
 
-    def steepest(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
+    def steepest(self, gradient: Tensor, at: Tensor | None = None, size: Tensor | None = None) -> Tensor:
         wide = tame(gradient)
         length = rows.norm(wide, 2).unsqueeze(1)
         return (wide / length.clamp_min(TINY)).to(gradient.dtype).reshape(gradient.shape)

@@ -67,7 +67,7 @@ class LinfRegion(Region):
         peak = rows.norm(t, math.inf)
         return self.pull_in(self.center + self._reach * t / rows.spread(peak.where(peak > 0, torch.ones_like(peak)), t))
 
-    def steepest(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
+    def steepest(self, gradient: Tensor, at: Tensor | None = None, size: Tensor | None = None) -> Tensor:
         return gradient.nan_to_num(nan=0.0).sign()
 
     def maximiser(self, gradient: Tensor) -> Tensor:

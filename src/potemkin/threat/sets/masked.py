@@ -188,8 +188,8 @@ class MaskedRegion(Region):
     def surface(self, streams: RowStreams, step: Tensor) -> Tensor:
         return self._put(self._inner.surface(streams, step), self.center)
 
-    def steepest(self, gradient: Tensor, at: Tensor | None = None) -> Tensor:
-        inner = self._inner.steepest(self._pick(gradient), None if at is None else self._pick(at))
+    def steepest(self, gradient: Tensor, at: Tensor | None = None, size: Tensor | None = None) -> Tensor:
+        inner = self._inner.steepest(self._pick(gradient), None if at is None else self._pick(at), size)
         return self._put(inner, torch.zeros_like(gradient))
 
     def maximiser(self, gradient: Tensor) -> Tensor:

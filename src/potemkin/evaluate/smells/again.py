@@ -1,0 +1,36 @@
+"""A last look at the model: whether it still answers as it did before the attack."""
+
+from __future__ import annotations
+
+import torch
+
+from potemkin.core.rows import pad_rows
+from potemkin.evaluate.record import Smell
+from potemkin.evaluate.smells.examine import Checkup, ask
+from potemkin.models.oracle import Oracle
+
+
+def look_again(oracle: Oracle, checkup: Checkup, rows: int) -> list[Smell]:
+    """Ask about the first batch once more, after all attacks: a counter in plain Python shows in nothing else.
+
+    Parameters and buffers are fingerprinted; what a module keeps beside them is not. Cost: 1 forward on one batch,
+    counted under "check"; none where the model is known to be randomised.
+    """
+    if checkup.randomised:
+        return []
+    answer = ask(oracle, pad_rows(checkup.inputs, rows), pad_rows(checkup.labels, rows), backward=False)
+    now, before = answer.outputs[: len(checkup.inputs)], checkup.outputs
+    if torch.equal(torch.nan_to_num(now), torch.nan_to_num(before)):
+        return []
+    return [
+        Smell(
+            name="drifted",
+            severity="alarm",
+            message="After the run the model gives other scores for the same inputs than before it.",
+            advice=(
+                "It keeps a state that is neither a parameter nor a buffer: a counter, a cache, an average. What was "
+                "found depends on what was asked before; take that state out, or set it anew in every call."
+            ),
+            evidence={"largest_difference": float((now - before).abs().nan_to_num().max())},
+        )
+    ]
