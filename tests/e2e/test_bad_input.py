@@ -263,6 +263,16 @@ COMMANDS = {
     "a box beyond float32": audit("1e+39", "3.4e+38", code=2, box="0,1e39"),
     "more rows than examples anywhere": audit("80000000000", "1048576", code=2, rows=8 * 10**10),
     # where the bundle goes
+    "a model of too long a name": audit("unknown", "module:function", code=3, model="n" * 300),
+    "a module of too long a name": audit("no file", "path", code=3, model=f"{'n' * 300}.py:net"),
+    "an archive of too long a name": audit("does not exist", "torch.export", code=3, model=f"{'n' * 300}.pt2"),
+    "weights of too long a name": audit("does not exist", "path", code=3, weights="n" * 300),
+    "data of too long a name": audit("too long", code=3, data="n" * 300),
+    "a report of too long a name": call("report", "n" * 300, code=3, says=("folder", "audit --out")),
+    "verify into too long a name": call(
+        "verify", "runs/whole", "--model", "models.py:good", "--data", "good.npz", "--out", "n" * 300, code=3,
+        says=("too long", "another --out"),
+    ),
     "out is too long a name": audit("too long", "another --out", code=3, out="n" * 300),
     "out is a folder of somebody's": audit("runs/foreign", "not a bundle", "--out", code=3, out="runs/foreign"),
     "out is a file": audit("notes.txt", "file", "--out", code=3, out="notes.txt"),

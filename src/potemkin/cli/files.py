@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from potemkin.core.files import write_whole
@@ -16,7 +17,7 @@ def write_json(path: Path, text: str, overwrite: bool) -> None:
 
 def refuse_taken(path: Path, overwrite: bool) -> None:
     """Before anything is computed: BundleError where the file exists and may not be replaced."""
-    if path.is_dir():
+    if os.path.isdir(path):  # os.path: a name that no file can have is just not there, where Path raises
         raise BundleError(f"--out {path} is a folder; this verb writes one JSON file: give its path.")
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not overwrite:
         raise BundleError(f"--out {path} exists already. Give another path, or --overwrite to replace it.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -89,7 +90,7 @@ class UserCode:
             raise self._while_importing(where, error) from error
 
     def _from_file(self, path: Path) -> ModuleType:
-        if not path.is_file():
+        if not os.path.isfile(path):  # os.path: a name that no file can have is just not there, where Path raises
             raise self.error(f"There is no file '{path}' (for the {self.role} '{self.spec}'): check the path.")
         name = f"potemkin_user_{path.stem}"
         found = importlib.util.spec_from_file_location(name, path)

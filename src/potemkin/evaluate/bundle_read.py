@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import count, pairwise
@@ -60,7 +61,7 @@ def read_bundle(folder: str | Path) -> Bundle:
     files do not belong together (outcomes against lines, lines against tensors).
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # os.path: a name that no file can have is just not there, where Path raises
         raise BundleError(f"{folder} is not a folder. Give the folder that `potemkin audit --out` wrote.")
     if not (folder / RECORD).is_file():
         partial = next((path.name for path in sorted(folder.glob(f"{PARTIAL}-*"))), None)

@@ -35,9 +35,10 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
     notation. Nothing else is taken from the bundle than the tensors, the ids with their positions, the threat model,
     the seed and the row counts.
 
-    What only the search could show again stands on the record's word: that an example *held* (its line is confirmed in
+    Not checked, and mostly not to be checked without searching again: that an example *held* (its line is confirmed in
     its clean prediction alone), which of the attacks broke one and with which restart and target, costs, settings,
-    seeds (but for the targets that they draw), smells, confidences, pictures, and how the examples were chosen.
+    seeds (but for the targets that they draw), smells, confidences, pictures, how the examples were chosen, and what is
+    told of model and data beside their fingerprints.
 
     Args:
         bundle: a run folder, or what `read_bundle` returned; of a run that was cut short, what it holds is checked.

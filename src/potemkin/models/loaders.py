@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,7 +106,8 @@ def _opened(spec: str | Path, weights: str | Path | None) -> nn.Module | Classif
     elif path.suffix in _OTHER_FILES:
         raise ModelError(f"'{path}' is no model by itself: {_OTHER_FILES[path.suffix].replace('PATH', text)}")
     else:
-        what = "a folder" if path.is_dir() else "a file of an unknown kind" if path.exists() else "unknown"
+        # os.path, here and below: a name that no file can have is just not there, where Path raises OSError.
+        what = "a folder" if os.path.isdir(path) else "a file of an unknown kind" if os.path.exists(path) else "unknown"
         raise ModelError(
             f"The model '{text}' is {what}.{suggest(text, known)} Give a registered name ({', '.join(known)}), "
             "module:function, path/to/file.py:function, or a torch.export archive (.pt2)."
@@ -131,9 +133,9 @@ def _built(spec: str) -> nn.Module | Classifier:
 
 
 def _existing(path: Path) -> Path:
-    if path.is_file():
+    if os.path.isfile(path):
         return path
-    what = "is a folder" if path.is_dir() else "does not exist"
+    what = "is a folder" if os.path.isdir(path) else "does not exist"
     raise ModelError(f"The archive '{path}' {what}: give the path of a file made by torch.export.save.")
 
 

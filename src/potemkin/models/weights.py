@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,9 +45,9 @@ def load_weights(net: nn.Module, path: str | Path) -> None:
 
 
 def _read(file: Path) -> Any:
-    if not file.exists():
+    if not os.path.exists(file):  # os.path: a name that no file can have is just not there, where Path raises
         raise ModelError(f"The weights file '{file}' does not exist: check the path.")
-    if file.is_dir():
+    if os.path.isdir(file):
         raise ModelError(f"The weights '{file}' are a folder: name the file in it (.safetensors, .pt or .pth).")
     if file.suffix == ".safetensors":
         try:

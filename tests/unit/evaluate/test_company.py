@@ -215,5 +215,5 @@ def test_an_audit_raises_it_and_retires_nothing() -> None:
     record = pk.audit(net, (x, net(x).argmax(dim=1)), pk.Linf(0.1), pk.pgd(steps=5), rows=8)
     assert "batch_dependent" in {smell.name for smell in record.alarms}
     assert record.settings.retire_cycles is False
-    assert record.cost.by_purpose.check.forwards == 24
+    assert record.cost.by_purpose.check.forwards == 4 * 8
     assert pk.audit(net[1], (x, net[1](x).argmax(dim=1)), pk.Linf(0.1), pk.pgd(steps=5), rows=8).smells == []

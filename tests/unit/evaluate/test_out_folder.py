@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -133,9 +134,10 @@ def test_the_lock_of_a_file_that_is_gone_keeps_nobody_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, another: bool
 ) -> None:
     """Whoever held it before takes its file along: those who come later lock a new one, and so must we."""
-    path, real, waited = tmp_path / "lock", locks._lock, []
+    path, real = tmp_path / "lock", locks._lock
+    waited: list[bool | None] = []
 
-    def held_up(file: locks.BinaryIO, wait: bool) -> bool | None:
+    def held_up(file: BinaryIO, wait: bool) -> bool | None:
         got = real(file, wait)
         if not waited:
             path.unlink()

@@ -146,7 +146,8 @@ def test_an_input_that_was_wrong_all_along_is_no_adversarial(bundle: Bundle) -> 
 
 
 def test_a_tie_may_be_told_either_way_and_nothing_beyond_it(bundle: Bundle) -> None:
-    for change in ({}, {"prediction": 1}, {"outcome": "held"}):
+    changes: tuple[Change, ...] = ({}, {"prediction": 1}, {"outcome": "held"})
+    for change in changes:
         assert pk.verify(forged(bundle, {TIED: change}), Ramp(), data()).passed, change
         for path in (bundle.folder.with_name("forged")).iterdir():
             path.unlink()

@@ -314,6 +314,18 @@ def test_hostile_ids_are_only_text(tmp_path: Path) -> None:
     assert document.text().count("<script>alert(1)</script>") >= 2
 
 
+def test_class_and_file_names_arrive_escaped(tmp_path: Path) -> None:
+    """As an image folder names them: the data after the folder, the classes after those in it, examples after files."""
+    script, file = "<script>alert(1)</script>", "<script>alert(2)</script>.png"
+    data = write_bundle(tmp_path / "plain", FULL).data.model_copy(
+        update={"class_names": [script] * 10, "name": "<script>alert(3)</script>"}
+    )
+    text = made(tmp_path, FULL, (1, 8, 8), data=data, line={"id": file})
+    assert "<script>" not in text
+    for number in (1, 2, 3):
+        assert f"&lt;script&gt;alert({number})&lt;/script&gt;" in text
+
+
 def test_the_page_is_the_same_for_the_same_bundle(tmp_path: Path) -> None:
     assert made(tmp_path, FULL, (3, 16, 16)) == render(tmp_path / "run").read_text(encoding="utf-8")
 
