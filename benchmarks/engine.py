@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -181,25 +182,32 @@ def sections(quick: bool) -> dict[str, Callable[[], dict[str, object]]]:
 
 
 def main() -> None:
-    """Run the sections; print each as it ends, and write the JSON when all are there."""
+    """Run the sections; each is printed and written as it ends, with when and on what it was measured."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="fewer examples; for a look, not for the record")
-    parser.add_argument("--only", help="one section, by the start of its name: printed, not written")
+    parser.add_argument("--quick", action="store_true", help="fewer examples; for a look: printed, not written")
+    parser.add_argument("--only", default="", help="the sections whose names start so; the others stay as they were")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    results: dict[str, object] = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    results: dict[str, object] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name, measure in sections(options.quick).items():
+        if not name.startswith(options.only):
+            continue
+        found = {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), **where(), **measure()}
+        print(name, json.dumps(found, indent=2), flush=True)
+        if not options.quick:
+            RESULTS.parent.mkdir(exist_ok=True)
+            results[name] = found
+            RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def where() -> dict[str, object]:
+    """Machine, versions and commit."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "potemkin": pk.__version__},
-        "quick": options.quick,
+        "commit": commit.stdout.strip() or None,
     }
-    for name, measure in sections(options.quick).items():
-        if name.startswith(options.only or ""):
-            results[name] = measure()
-            print(name, json.dumps(results[name], indent=2), flush=True)
-    if not options.only:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

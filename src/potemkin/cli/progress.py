@@ -201,6 +201,8 @@ def told_time(seconds: float | None) -> str:
     """Time left in words."""
     if seconds is None:
         return "time left not known yet"
+    if seconds < 1:
+        return "nearly done"
     if seconds < 90:
         return f"about {seconds:.0f} s left"
     minutes = seconds / 60

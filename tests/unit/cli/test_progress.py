@@ -39,8 +39,8 @@ def test_time_left_goes_by_what_the_first_ones_needed_not_by_how_many_have_falle
     assert Pace.left(at(10.0)) == pytest.approx(10.0)
     assert Pace.left(at(10.0, settled=119)) == pytest.approx(10.0)
     assert Pace.left(at(10.0, done=29)) is None
-    assert [told_time(s) for s in (None, 12.4, 600.0, 36_000.0)] == [
-        "time left not known yet", "about 12 s left", "about 10 min left", "about 10.0 h left",
+    assert [told_time(s) for s in (None, 0.0, 12.4, 600.0, 36_000.0)] == [
+        "time left not known yet", "nearly done", "about 12 s left", "about 10 min left", "about 10.0 h left",
     ]  # fmt: skip
 
 
