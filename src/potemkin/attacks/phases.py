@@ -24,7 +24,7 @@ class PhaseState(State):
 
 @dataclass(frozen=True, repr=False)
 class Phases(Noted):
-    """Ascents at shrinking budgets: only points inside the real budget may be claimed.
+    """Ascents at shrinking radii: only points inside the real one may be claimed.
 
         for (scale, share) in schedule:  x <- best of ascent(eps = scale * eps, steps = share * N, from P_scale(x))
 

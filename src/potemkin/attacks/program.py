@@ -1,7 +1,7 @@
 """The row program: what every per-example search looks like, and the tensors it works on.
 
 A program never calls a model. `start(rows)` writes `state.query`, the point to ask about, per row; `step(rows, state,
-answer)` reads the answer *at exactly that point* and writes the next query. Rows never look at each other, and
+reply)` reads the reply *at exactly that point* and writes the next query. Rows never look at each other, and
 everything that may differ between rows is a per-row tensor. Whoever drives the program (the engine of an audit, a
 training loop) makes the model call in between.
 
@@ -31,7 +31,7 @@ class Asks(enum.Enum):
     """What a program needs to be told about its query."""
 
     DECISIONS = "decisions"
-    SCORES = "scores"
+    SCORES = "scores"  # for programs of one's own: no recipe here climbs without gradients
     GRADIENTS = "gradients"
 
 
@@ -139,7 +139,7 @@ class Attack(ABC):
 
     @abstractmethod
     def steps_for(self, eps: float) -> int:
-        """Moves that one job makes at budget `eps`."""
+        """Moves that one job makes at radius `eps`."""
 
     @property
     @abstractmethod
@@ -161,7 +161,7 @@ class Attack(ABC):
         return self.program(10, norm, targeted).asks
 
     def reach(self, eps: float, norm: str, targeted: bool) -> float:
-        """How far from the clean input one job can search, in input units; a start's random offset is no search."""
+        """How far from the clean input one job can search, in input units: `Start.lead` and the steps."""
         return self.program(10, norm, targeted).reach(self.steps_for(eps), eps)
 
     @property

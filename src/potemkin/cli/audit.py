@@ -37,7 +37,8 @@ class RunOptions:
     declared_accuracy: float | None = None
     """Clean accuracy that the model's owner claims, from 0 to 1; an alarm is raised where it is far off."""
     no_cycles: Annotated[bool, Switch] = False
-    """Let rows run on that came back to an earlier state: the same outcomes at a higher cost."""
+    """Let rows run on that came back to an earlier state: the same outcomes at a higher cost, unless
+    queries are limited."""
 
 
 @Parameter(name="*", group=ANSWER)

@@ -77,10 +77,10 @@ class Pace:
 
         What ends early mostly fell, and cheaply: the share of settled examples says little about the work left.
         """
-        if not _enough(progress) or not progress.useful_forwards:
+        if not _enough(progress) or not progress.seated_forwards:
             return None
         needed = progress.done_forwards / progress.done * progress.total
-        return progress.seconds * max(0.0, needed / progress.useful_forwards - 1)
+        return progress.seconds * max(0.0, needed / progress.seated_forwards - 1)
 
 
 class Silent:

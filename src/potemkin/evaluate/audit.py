@@ -53,8 +53,8 @@ class Progress:
     total: int
     held: int
     done_forwards: int
-    """What those first ones needed; `useful_forwards` is what all examples have needed so far."""
-    useful_forwards: int
+    """What those first ones needed; `seated_forwards` are all rows that belonged to a job so far."""
+    seated_forwards: int
     forwards: int
     """Rows that were computed, padding and all."""
     seconds: float
@@ -96,7 +96,8 @@ def audit(
         examples, sample: how many, chosen "first", "random" or "balanced".
         rows: row count of the batch, a multiple of 8. Outcomes are byte-identical at one row count.
         stride: steps between looks at which rows are done; 1 on CPU, 8 elsewhere.
-        retire_cycles: stop deterministic rows that came back to an earlier state (same outcome, lower cost).
+        retire_cycles: stop deterministic rows that came back to an earlier state (same outcome, lower cost,
+            unless queries are limited).
         speculate: fill the emptying batch with later jobs.
         declared_accuracy: the clean accuracy that the model's owner claims; a smell is raised if it is far off.
         out: folder for the bundle (record.json, examples.jsonl, adversarials.safetensors).
@@ -109,7 +110,8 @@ def audit(
 
     Cost:
         At most 1 clean forward plus each attack's declared cost per example, and 4 forwards and 2 backwards of one
-        batch to look at the model before and after; see `Record.cost` for what it was.
+        batch to look at the model before and after; verification, padding and speculation come on top. `Record.cost`
+        says what it was.
 
     Raises:
         ConfigError: a setting is wrong, or an attack asks for more than the threat model allows.
@@ -191,9 +193,9 @@ class Run:
                     for result in self.engine.run(self._batches(collector.fingerprint(self.source.input_shape))):
                         with uninterrupted():  # an example is counted and written, or neither
                             collector.add(result, self.attacks)
+                    self.checkup.smells += look_again(oracle, self.checkup, self.settings.rows)
                 except KeyboardInterrupt:
                     why = "interrupted"
-                self.checkup.smells += look_again(oracle, self.checkup, self.settings.rows)
         except ModelChangedError as error:
             changed = str(error)
         return changed, why
@@ -224,7 +226,7 @@ class Run:
             total=total,
             held=collector.outcomes["held"],
             done_forwards=collector.useful.forwards,
-            useful_forwards=self.engine.batch.filled + settled,
+            seated_forwards=self.engine.batch.filled + settled,
             forwards=forwards,
             seconds=seconds,
         )

@@ -21,8 +21,8 @@ class Comparison:
     """How two evaluations fare on their common examples; `notes` say what stands in the way of a fair reading.
 
     n = both_held + only_a + only_b + neither. `p` is McNemar's exact two-sided p of only_a against only_b.
-    `differences` names what else differs than the model ("attacks", "threat models", "data"): then neither model was
-    shown to be more robust, whatever p is.
+    `differences` names what forbids the comparison ("attacks", "threat models", "data"): then neither model was shown
+    to be more robust, whatever p is.
     """
 
     name_a: str
@@ -44,7 +44,7 @@ class Comparison:
 
     @property
     def comparable(self) -> bool:
-        """Whether nothing but the model (and the seed) differs."""
+        """Whether attacks, threat model and data agree; settings and seed are not asked about."""
         return not self.differences
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ def compare(a: Bundle | str | Path, b: Bundle | str | Path) -> Comparison:
     Each is a run folder, or what `read_bundle` returned.
 
     An example *held* where its outcome is `held`: undecided ones (budget, invalid, error) do not count, as in
-    robust accuracy. BundleError where no example is shared, or an id occurs twice.
+    robust accuracy. BundleError where no example is shared, an id occurs twice, or the inputs differ in size.
     """
     a, b = (given if isinstance(given, Bundle) else read_bundle(given) for given in (a, b))
     paired, common = _pairs(a, b)

@@ -13,7 +13,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back SIGINT and SIGTERM while this lasts; one that came is handled at the end, as it would have been.
+    """Hold back SIGINT and SIGTERM while this lasts; one that came is handled at the end, as it would have been,
+    unless the body raises: that ends the run by itself.
 
     Outside of the main thread, where Python never handles signals, nothing is done; nor for a signal that ends the
     process without asking Python (SIGTERM by default).

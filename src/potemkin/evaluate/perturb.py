@@ -35,7 +35,7 @@ class Perturbed:
 
     inputs: Tensor
     """(B, *shape): the verified adversarial where `outcome` is "broken"; else the attack's best attempt; the clean
-    input where the model was wrong before the attack."""
+    input where nothing was attacked."""
     outcome: list[Outcome]
     """Per row: clean_wrong, broken, budget, held, invalid or error."""
     why: list[str | None]
@@ -87,7 +87,7 @@ def perturb(
 
     Cost:
         1 clean forward per row plus at most the attack's declared cost, and 4 forwards and 2 backwards of one batch to
-        look at the model before and after.
+        look at the model before and after; verification, padding and speculation come on top.
 
     Raises:
         ConfigError, DataError, ModelError: as `audit`.

@@ -54,7 +54,7 @@ class Rates(Plain):
 
         clean_accuracy = clean_right / n, robust_accuracy = held / n, its upper bound
         (held + budget + invalid + error) / n, attack_success_rate = broken / clean_right.
-        The upper bound never passes the clean accuracy: an example with an error before the attack was not right.
+        The upper bound may pass the clean accuracy: scores that are no numbers are an error, and were not right.
         """
         n = sum(outcomes.values())
         held, broken = outcomes.get("held", 0), outcomes.get("broken", 0)

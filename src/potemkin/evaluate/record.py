@@ -5,7 +5,7 @@
     ├── outcomes -> rates                       how the examples ended, and the rates of that partition   rates.py
     ├── attacks                                 what each attack of the cascade contributed               cascade.py
     ├── cost, batch_fill                        counted passes                                            costs.py
-    ├── smells, gallery                         what to distrust, what to look at                         lines.py
+    ├── smells, gallery                         what to distrust, what to look at              record.py, lines.py
     └── timing, environment                     the only parts that may differ between two identical runs
 
 Nothing here loads torch or numpy. No number is ever NaN or infinite: what is not known is null.

@@ -15,7 +15,7 @@ class Verification:
     refused: dict[int | str, str] = field(default_factory=dict)
     """Example id -> why its line does not stand: its adversarial does not count, or the model says otherwise."""
     notes: list[str] = field(default_factory=list)
-    """What differs from the recorded run: another model, another box."""
+    """What differs from the recorded run: another model, box or data, another count of examples that were right."""
     warnings: list[str] = field(default_factory=list)
     """What the record itself warns of: that its adversarials are confirmed does not mend it."""
     examples: int = 0

@@ -49,7 +49,7 @@ def verify(bundle: str | Path | Bundle, model: Classifier | torch.nn.Module, dat
 
     Cost:
         1 forward per example and 1 per broken one (2 with `eight_bit`), and what fills the batches up: those of the
-        clean inputs have as many rows as the audit's, those of the claims as many as its verifier's.
+        clean inputs have as many rows as the audit's (at most 4096), those of the claims as many as its verifier's.
 
     Raises:
         BundleError, ModelError, DataError: what was brought cannot be used.

@@ -16,7 +16,7 @@ from potemkin.evaluate.rates import Rate
 def at(seconds: float, settled: int = 60, done: int = 40, held: int = 20, forwards: int = 1000) -> Progress:
     """The first 40 of 120 needed 100 forwards each, and 6,000 of the 12,000 to be expected have been made."""
     return Progress(
-        settled, done, 120, held, done_forwards=100 * done, useful_forwards=6000, forwards=forwards, seconds=seconds
+        settled, done, 120, held, done_forwards=100 * done, seated_forwards=6000, forwards=forwards, seconds=seconds
     )
 
 

@@ -25,7 +25,8 @@ def test_npz(data_root, file):
     source = load_data(data_root / file)
     assert (len(source), source.input_shape, source.classes, source.name) == (count, shape, classes, file)
     choice = choose_from(source, 2 * classes, "balanced", seed=1)
-    check_source(source, box=(0, 1), classes=classes, input_shape=shape, positions=choice.positions)
+    check_source(source, box=(0, 1), classes=classes, positions=choice.positions)
+    assert source.input_shape == shape
     seen = list(checked_batches(source, choice.positions, 32, (0, 1), classes))
     counts = np.bincount(torch.cat([batch.labels for batch in seen]).numpy(), minlength=classes)
     assert (counts == 2).all()
@@ -63,7 +64,8 @@ def test_photographs_of_all_sizes_in_a_folder(data_root, tmp_path):
     with pytest.raises(DataError, match=r"different sizes.*image_size=S"):
         load_data(tmp_path)
     source = load_data(tmp_path, image_size=64)
-    check_source(source, box=(0, 1), classes=2, input_shape=(3, 64, 64))
+    check_source(source, box=(0, 1), classes=2)
+    assert source.input_shape == (3, 64, 64)
     assert sum(len(batch) for batch in checked_batches(source, None, 8, (0, 1), 2)) == 30
     first = next(source.batches(1))
     with Image.open(tmp_path / str(first.ids[0])) as image:

@@ -62,6 +62,7 @@ def test_an_eps_beyond_the_box_is_told() -> None:
     for fine in ((pk.Linf(1.0), UNIT), (pk.Linf(8.0), pk.Box(0, 255)), (pk.L2(8.0), UNIT)):
         assert told(*fine) == ""
     assert told(pk.Linf(8.0), pk.Box(-math.inf, math.inf)) == ""
+    assert told(pk.Masked(pk.Linf(8.0), pk.Features(0)), UNIT) == ""  # a patch without a limit leaves the rest alone
 
 
 def test_both_entrances_tell_it() -> None:

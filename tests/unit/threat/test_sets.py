@@ -279,6 +279,14 @@ def test_l1_steepest_uses_the_step_up_on_the_largest_coordinates_that_can_still_
     assert moved(4.0, 0.5, 0.25, 0.5, 0.5) == [0.5, -0.25, 0.5, 0.5]  # all that the box leaves
     assert moved(0.25, 0.5, 0.0, 1.0, 1.0) == [0.25, 0.0, 0.0, 0.0]
     assert moved(0.25, 1.0, 0.0, 1.0, 1.0) == [0.0, 0.0, 0.0, 0.0]
+    gradient = row(0.0, 0.0, 3.0, 0.0)  # where it is zero nothing moves, however much of the step is left
+    assert moved(4.0, 0.5, 0.5, 0.5, 0.5) == [0.0, 0.0, 0.5, 0.0]
+
+
+def test_l1_steepest_in_a_mask_sees_where_the_point_is() -> None:
+    region = Masked(L1(1.0), Features(1, 2)).around(row(0.5, 0.5, 0.5, 0.5), UNIT)
+    u = region.steepest(row(9.0, 3.0, 2.0, 9.0), row(0.5, 0.875, 0.5, 0.5), torch.tensor([0.25]))
+    assert u.tolist() == [[0.0, 0.5, 0.5, 0.0]]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -150,7 +150,7 @@ def inputs(box: Box, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def wide_box(eps: float) -> tuple[Box, Tensor]:
-    """A box so wide that a budget of `eps` never meets it, and rows (B, 2, 4, 4) around its middle."""
+    """A box so wide that a radius of `eps` never meets it, and rows (B, 2, 4, 4) around its middle."""
     box = Box(-8 * eps, 8 * eps)
     return box, on_grid(0.5 + (uniform(5, ROWS, *SHAPE) - 0.5) / 4, box)
 

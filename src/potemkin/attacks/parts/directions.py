@@ -45,7 +45,8 @@ class Steepest(_Stateless):
     Linf: sign(g). L2: g / ||g||. L1: the largest coordinates, each as far as the box lets it go, until the step is used
     up. A zero gradient gives zero.
 
-    Source: Goodfellow et al. 2015, section 4 (max norm); Boyd and Vandenberghe 2004, section 9.4.  Differs: none.
+    Source: Goodfellow et al. 2015, section 4 (max norm); Boyd and Vandenberghe 2004, section 9.4.
+    Differs: L1 regards the box, see `L1`.
     """
 
     def update(self, gradient: Tensor, state: Any, point: Tensor, rows: Rows, size: Tensor) -> tuple[Tensor, Any]:

@@ -1,4 +1,4 @@
-"""Where an ascent begins: the `start` slot."""
+"""Where an ascent begins: the `start_at` slot."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from potemkin.core.rows import pad_rows
+from potemkin.errors import ModelError
 from potemkin.evaluate.record import Smell
 from potemkin.evaluate.smells.examine import Checkup, ask
 from potemkin.models.oracle import Oracle
@@ -18,19 +19,26 @@ def look_again(oracle: Oracle, checkup: Checkup, rows: int) -> list[Smell]:
     """
     if checkup.randomised:
         return []
-    answer = ask(oracle, pad_rows(checkup.inputs, rows), pad_rows(checkup.labels, rows), backward=False)
+    try:
+        answer = ask(oracle, pad_rows(checkup.inputs, rows), pad_rows(checkup.labels, rows), backward=False)
+    except ModelError as error:  # what was found before it broke down is not lost for that
+        return [_drifted(f"After the run the model fails on inputs that it answered for before it. {error}", {})]
     now, before = answer.outputs[: len(checkup.inputs)], checkup.outputs
     if torch.equal(torch.nan_to_num(now), torch.nan_to_num(before)):
         return []
-    return [
-        Smell(
-            name="drifted",
-            severity="alarm",
-            message="After the run the model gives other scores for the same inputs than before it.",
-            advice=(
-                "It keeps a state that is neither a parameter nor a buffer: a counter, a cache, an average. What was "
-                "found depends on what was asked before; take that state out, or set it anew in every call."
-            ),
-            evidence={"largest_difference": float((now - before).abs().nan_to_num().max())},
-        )
-    ]
+    largest = float((now - before).abs().nan_to_num().max())
+    told = "After the run the model gives other scores for the same inputs than before it."
+    return [_drifted(told, {"largest_difference": largest})]
+
+
+def _drifted(message: str, evidence: dict[str, int | float | str]) -> Smell:
+    return Smell(
+        name="drifted",
+        severity="alarm",
+        message=message,
+        advice=(
+            "It keeps a state that is neither a parameter nor a buffer: a counter, a cache, an average. What was found "
+            "depends on what was asked before; take that state out, or set it anew in every call."
+        ),
+        evidence=evidence,
+    )

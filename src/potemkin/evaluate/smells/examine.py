@@ -98,10 +98,13 @@ def _randomised(first: Tensor, second: Tensor) -> Smell:
     return Smell(
         name="randomised",
         severity="alarm",
-        message="Two forward passes on the same inputs gave different scores: the model is randomised.",
+        message=(
+            "Two forward passes on the same inputs gave different scores: the model is randomised, or keeps a state (a "
+            "counter, a cache) that every call changes."
+        ),
         advice=(
-            "One noisy evaluation decides nothing. Fix the randomness, or evaluate with averaged gradients and "
-            "repeated decisions."
+            "Take such a state out. Of a random model one noisy evaluation decides nothing: fix the randomness, or "
+            "evaluate with averaged gradients and repeated decisions."
         ),
         evidence={"largest_difference": float((first - second).abs().nan_to_num().max())},
     )
@@ -145,7 +148,7 @@ def _softmax(outputs: Tensor) -> list[Smell]:
             message="The model returns probabilities, not logits: every row lies in [0, 1] and sums to 1.",
             advice=(
                 "Return the logits before the softmax: a second softmax flattens gradients and hides adversarial "
-                "examples."
+                "examples, and the confidences shown here are flattened by it, too."
             ),
             evidence={"largest_output": float(outputs.max())},
         )

@@ -19,7 +19,8 @@ def suspect_plan(attacks: Sequence[Attack], threat: ThreatModel, box: Box) -> li
 def wide_set(threat: ThreatModel, box: Box) -> list[Smell]:
     """A set that reaches across the whole box: somebody may have meant grey levels."""
     eps, width = threat.set.eps, box.high - box.low
-    if threat.set.norm_name != "Linf" or not eps > width:
+    # With a mask it is a patch without a limit: a threat of its own, and meant so.
+    if threat.set.norm_name != "Linf" or not threat.set.any_shape or not eps > width:
         return []
     meant = f"Did you mean {eps:g}/255?" if 1 < eps < 256 and width == 1 else "Is eps in the units of the inputs?"
     return [

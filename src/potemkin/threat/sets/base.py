@@ -60,7 +60,8 @@ class Ball(PerturbationSet):
 class Region(ABC):
     """A perturbation set around `center` (B, ...), intersected with `box`; `eps` is (B,) in the centre's dtype.
 
-    Rows never look at each other, and nothing here waits for the device. The centre is assumed to be inside the box.
+    Rows never look at each other, and nothing here waits for the device (but a `Grid` once, when it is made: it refuses
+    rows out of reach of every level). The centre is assumed to be inside the box.
     """
 
     def __init__(self, center: Tensor, box: Box, eps: Tensor) -> None:

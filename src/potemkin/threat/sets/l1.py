@@ -74,7 +74,7 @@ class L1Region(Region):
 
     def surface(self, streams: RowStreams, step: Tensor) -> Tensor:
         t = streams.normal(step, self.center.shape[1:], SURFACE, self.center.dtype)
-        return self.pull_in(self.project(self.center + t))
+        return self.project(self.center + t)
 
     def steepest(self, gradient: Tensor, at: Tensor | None = None, size: Tensor | None = None) -> Tensor:
         wide = tame(gradient)
