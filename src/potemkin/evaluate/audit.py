@@ -30,7 +30,7 @@ from potemkin.evaluate.interrupts import uninterrupted
 from potemkin.evaluate.prepare import as_classifier, cheapest_first, check_plan, check_rows, settings_for
 from potemkin.evaluate.rates import Rates
 from potemkin.evaluate.record import Record, Smell
-from potemkin.evaluate.smells.again import look_again
+from potemkin.evaluate.smells.again import look_again, not_looked
 from potemkin.evaluate.smells.examine import examine
 from potemkin.evaluate.smells.plan import suspect_plan
 from potemkin.evaluate.smells.reflect import reflect
@@ -196,6 +196,8 @@ class Run:
                     self.checkup.smells += look_again(oracle, self.checkup, self.settings.rows)
                 except KeyboardInterrupt:
                     why = "interrupted"
+                    if collector.n == len(self.choice.positions):
+                        self.checkup.smells += not_looked()
         except ModelChangedError as error:
             changed = str(error)
         return changed, why

@@ -22,13 +22,27 @@ def look_again(oracle: Oracle, checkup: Checkup, rows: int) -> list[Smell]:
     try:
         answer = ask(oracle, pad_rows(checkup.inputs, rows), pad_rows(checkup.labels, rows), backward=False)
     except ModelError as error:  # what was found before it broke down is not lost for that
-        return [_drifted(f"After the run the model fails on inputs that it answered for before it. {error}", {})]
+        return [_unconfirmed(f"After the run the model failed on inputs that it had answered for before it: {error}")]
     now, before = answer.outputs[: len(checkup.inputs)], checkup.outputs
     if torch.equal(torch.nan_to_num(now), torch.nan_to_num(before)):
         return []
     largest = float((now - before).abs().nan_to_num().max())
     told = "After the run the model gives other scores for the same inputs than before it."
     return [_drifted(told, {"largest_difference": largest})]
+
+
+def not_looked() -> list[Smell]:
+    """What an interrupt leaves open."""
+    return [_unconfirmed("The last look at the model, after all examples were done, was interrupted.")]
+
+
+def _unconfirmed(message: str) -> Smell:
+    return Smell(
+        name="not_looked_at_again",
+        severity="alarm",
+        message=message,
+        advice="Whether the model answers as it did before the run is not known. Run the audit again.",
+    )
 
 
 def _drifted(message: str, evidence: dict[str, int | float | str]) -> Smell:
