@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
 from potemkin.core.rows import pad_rows
 from potemkin.errors import ModelError
 from potemkin.evaluate.record import Smell
+from potemkin.evaluate.rounding import same_answers
 from potemkin.evaluate.smells.examine import Checkup, ask
 from potemkin.models.oracle import Oracle
 
@@ -24,7 +23,7 @@ def look_again(oracle: Oracle, checkup: Checkup, rows: int) -> list[Smell]:
     except ModelError as error:  # what was found before it broke down is not lost for that
         return [_unconfirmed(f"After the run the model failed on inputs that it had answered for before it: {error}")]
     now, before = answer.outputs[: len(checkup.inputs)], checkup.outputs
-    if torch.equal(torch.nan_to_num(now), torch.nan_to_num(before)):
+    if same_answers(now, before):
         return []
     largest = float((now - before).abs().nan_to_num().max())
     told = "After the run the model gives other scores for the same inputs than before it."

@@ -13,7 +13,7 @@ from potemkin.core.rows import flat, pad_rows
 from potemkin.data.source import Batch
 from potemkin.engine.setup import Settings
 from potemkin.evaluate.record import Smell
-from potemkin.evaluate.rounding import slack
+from potemkin.evaluate.rounding import same_answers, slack
 from potemkin.evaluate.smells.brought import odd_inputs, train_mode
 from potemkin.evaluate.smells.company import recompose
 from potemkin.models.oracle import Answer, Meter, Oracle
@@ -58,7 +58,7 @@ def examine(
     answer, again = (ask(oracle, pad_rows(inputs, settings.rows), labels) for _ in range(2))
     outputs, repeated = answer.outputs[:count], again.outputs[:count]
     smells = train_mode(in_train_mode)
-    randomised = not torch.equal(torch.nan_to_num(outputs), torch.nan_to_num(repeated))
+    randomised = not same_answers(outputs, repeated)
     # Noise would make every answer look as if it came from the company; it is told as what it is.
     strange = [] if randomised else _batch_dependent(oracle, inputs, labels, outputs)
     smells += [_randomised(outputs, repeated)] if randomised else strange
