@@ -37,8 +37,7 @@ class RunOptions:
     declared_accuracy: float | None = None
     """Clean accuracy that the model's owner claims, from 0 to 1; an alarm is raised where it is far off."""
     no_cycles: Annotated[bool, Switch] = False
-    """Let rows run on that came back to an earlier state: the same outcomes at a higher cost, unless
-    queries are limited."""
+    """Let rows run on that came back to an earlier state: costs more; same outcomes unless queries are limited."""
 
 
 @Parameter(name="*", group=ANSWER)
@@ -70,13 +69,13 @@ def audit(
 
     potemkin audit digits-cnn digits --threat 'Linf(0.1)' --attack 'pgd(steps=50, restarts=5)' --out runs/digits
 
-    Exit code 0: every gate passed. 1: a gate failed: a rate is beyond its limit, or there are gates and an alarm was
-    raised. 4: the run was cut short, or the model changed during it.
+    Exit code 0: every gate passed.
+    1: a rate is beyond its gate, or there are gates and an alarm was raised.
+    4: the run was cut short, or the model changed during it.
 
     Args:
         model: digits-cnn (built in), my_models:resnet20 or path.py:function (called without arguments), or a .pt2 file.
-        data: digits (built in), a .npz file (images and labels), an idx images file, a folder with one subfolder per
-            class, or my_data:load.
+        data: digits (built in), a .npz or idx images file, a folder with one subfolder per class, or my_data:load.
     """
     limits = gates.gates()
     shown = display(session)

@@ -449,7 +449,7 @@ def test_nothing_waits_for_the_device(perturbation: PerturbationSet, box: Box) -
     for answer in (
         region.project(center),
         region.pull_in(center),
-        region.steepest(center, at=center),
+        region.steepest(center, center, region.eps),
         region.maximiser(center),
     ):
         assert answer.shape == center.shape and answer.dtype == center.dtype
@@ -463,10 +463,10 @@ def test_inputs_are_left_as_they_are_whatever_their_memory_format(perturbation: 
     center = torch.randint(0, 256, (8, 3, 4, 4), generator=g) / 255
     z = center + torch.randn(center.shape, generator=g)
     region, before = perturbation.around(center, UNIT), z.clone()
-    plain = [region.project(z), region.pull_in(z), region.steepest(z, at=center), region.maximiser(z)]
+    plain = [region.project(z), region.pull_in(z), region.steepest(z, center, region.eps), region.maximiser(z)]
     last = z.to(memory_format=torch.channels_last)
     other = perturbation.around(center.to(memory_format=torch.channels_last), UNIT)
-    again = [other.project(last), other.pull_in(last), other.steepest(last, at=center), other.maximiser(last)]
+    again = [other.project(last), other.pull_in(last), other.steepest(last, center, other.eps), other.maximiser(last)]
     assert torch.equal(z, before) and all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
 
 
