@@ -69,9 +69,8 @@ def audit(
 
     potemkin audit digits-cnn digits --threat 'Linf(0.1)' --attack 'pgd(steps=50, restarts=5)' --out runs/digits
 
-    Exit code 0: every gate passed.
-    1: a rate is beyond its gate, or there are gates and an alarm was raised.
-    4: the run was cut short, or the model changed during it.
+    Exit code 0: every gate passed. 1: a rate is beyond its gate, or there are gates and an alarm was raised. 4: the run
+    was cut short, or the model changed during it.
 
     Args:
         model: digits-cnn (built in), my_models:resnet20 or path.py:function (called without arguments), or a .pt2 file.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
 import sys
@@ -21,6 +22,13 @@ from potemkin.cli.listing import listing
 from potemkin.cli.report import report
 from potemkin.cli.session import Reply, Session, paragraph, plain
 from potemkin.cli.verify import verify
+
+
+def _text(verb: object) -> str:
+    """What a verb's docstring says before its arguments, its lines joined: they end where the terminal wants it."""
+    paragraphs = (inspect.getdoc(verb) or "").partition("\n\nArgs:")[0].split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
 
 EXIT_CODES = (
     "Exit codes: 0 passed, 1 a gate failed, 2 the command is wrong, 3 the model, the data or a bundle cannot be used, "
@@ -42,7 +50,7 @@ for verb, name in (
     (listing, "list"),
     (doctor, "doctor"),
 ):
-    app.command(verb, name=name)
+    app.command(verb, name=name, help=_text(verb))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

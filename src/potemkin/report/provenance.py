@@ -38,7 +38,9 @@ def commands(record: Record, folder: Path) -> list[Command]:
     name = shlex.quote(str(folder))
     return [
         told,
-        Command(f"potemkin verify {name} {bring}", "Checks every adversarial example again."),
+        Command(
+            f"potemkin verify {name} {bring}", "Checks every adversarial example and every clean prediction again."
+        ),
         Command(f"potemkin report {name}", "Draws this page again."),
     ]
 
@@ -122,4 +124,6 @@ def _value(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return number(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value(item)}" for name, item in sorted(value.items()))
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)

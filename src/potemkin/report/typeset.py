@@ -35,8 +35,10 @@ def interval(measured: Rate) -> str:
 
 
 def number(value: float | None) -> str:
-    """A measured quantity to four digits."""
-    return "–" if value is None else f"{value:.4g}"
+    """A measured quantity to four digits; a large one whole, as counts are."""
+    if value is None:
+        return "–"
+    return count(round(value)) if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def shown(text: object, limit: int = 160) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
+from potemkin.cli.main import main
 from potemkin.cli.session import program
 
 
@@ -25,3 +27,14 @@ def test_printed_commands_start_with_what_a_shell_finds(
     monkeypatch.setattr("shutil.which", lambda name: found)
     monkeypatch.setattr("sys.argv", [started.format(here=tmp_path), "audit"])
     assert program() == words
+
+
+@pytest.mark.parametrize("verb", ["audit", "verify", "report", "compare", "list", "doctor"])
+def test_help_breaks_its_lines_where_the_terminal_does(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No line is left short because the docstring had its break there."""
+    assert main([verb, "--help"]) == 0
+    text = capsys.readouterr().out.partition("╭")[0]
+    for paragraph in text.split("\n\n"):
+        lines = paragraph.splitlines()
+        for line, after in itertools.pairwise(lines):
+            assert len(line) + 1 + len(after.split()[0]) > 80, line

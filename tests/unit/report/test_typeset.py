@@ -24,6 +24,12 @@ def test_not_measured() -> None:
     assert typeset.percent(None) == "not measured"
     assert typeset.interval(Rate.of(0, 0)) == ""
     assert typeset.number(None) == "–"
+    assert [typeset.number(x) for x in (21_513.4, 1e-5, 6.0724, 3e38)] == [
+        typeset.count(21_513),
+        "1e-05",
+        "6.072",
+        "3e+38",
+    ]
 
 
 def test_control_and_direction_characters_become_visible() -> None:
