@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from potemkin.threat.sets.linf import Linf
     from potemkin.threat.sets.masked import Features, Masked, Rectangle
     from potemkin.threat.threat_model import ThreatModel
+    from potemkin.training import recipes
+    from potemkin.training.train import train
 
 __all__ = [
     "DLR",
@@ -98,8 +100,10 @@ __all__ = [
     "pgd",
     "r_fgsm",
     "read_bundle",
+    "recipes",
     "step_ll",
     "step_rnd",
+    "train",
     "verify",
 ]
 
@@ -135,11 +139,15 @@ _NAMES_BY_MODULE = {
     "threat.sets.linf": "Linf",
     "threat.sets.masked": "Features Masked Rectangle",
     "threat.threat_model": "ThreatModel",
+    "training.train": "train",
 }
+_ROOMS = {"recipes": "potemkin.training.recipes"}
 _HOME = {name: f"potemkin.{module}" for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return importlib.import_module(_ROOMS[name])
     if name not in _HOME:
         from potemkin.errors import suggest
 

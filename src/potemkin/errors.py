@@ -6,6 +6,7 @@
     │   ├── DataError          data: shape, labels, NaN, outside the box
     │   ├── ModelError         model: cannot be loaded, wrong outputs, weights do not fit
     │   └── BundleError        a run folder: missing, truncated, other schema version
+    ├── TrainingError          a training run could not go on; what it has is kept                   exit code 4
     └── EvaluationError        the evaluation itself failed                                          exit code 4
         ├── AccessError        more was asked of the model than the threat model allows
         ├── ConformanceError   an attack does not do what an attack must; lists every failed check
@@ -48,6 +49,10 @@ class ModelError(InputError):
 
 class BundleError(InputError):
     """A run folder is missing, damaged, or of another schema version."""
+
+
+class TrainingError(PotemkinError):
+    """A training run could not go on: disk, memory, numbers; what it has written is intact."""
 
 
 class EvaluationError(PotemkinError):

@@ -123,6 +123,9 @@ class Program(Protocol):
 class Targeting(Protocol):
     """Chooses which classes an attack steers at, one job per target."""
 
+    from_clean: bool = False
+    """Whether the choice depends on the clean logits, not on their number alone."""
+
     def aims(self, clean: Tensor, label: Tensor, streams: RowStreams) -> tuple[Tensor, Tensor]:
         """(B, K) clean logits, (B,) labels -> (B, T) labels, (B, T) targets (-1 where there is none)."""
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from potemkin.core.canonical import default_text, name_class
 from potemkin.errors import ConfigError, suggest
 
-KINDS = ("attack", "set", "goal", "objective", "part", "access", "threat", "model", "data")
+KINDS = ("attack", "recipe", "set", "goal", "objective", "part", "access", "threat", "model", "data")
 
 BUILTIN_MODULES = (
     "potemkin.threat.sets",
@@ -26,7 +26,10 @@ BUILTIN_MODULES = (
     "potemkin.attacks.recipes",
     "potemkin.attacks.parts",
     "potemkin.data.builtin",
+    "potemkin.data.shards",
+    "potemkin.data.parquet",
     "potemkin.models.builtin",
+    "potemkin.training.recipes",
 )
 
 Factory = TypeVar("Factory", bound=Callable[..., object])

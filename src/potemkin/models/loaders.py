@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from potemkin.core.notation import parse
 from potemkin.core.registry import entries
 from potemkin.core.user_code import UserCode
 from potemkin.errors import ConfigError, ModelError, suggest
 from potemkin.models.classifier import Classifier
 from potemkin.models.preprocessing import Preprocessing
+from potemkin.models.run_folder import CONFIG, WEIGHTS, is_run, read_config
 from potemkin.models.weights import load_weights
 from potemkin.threat.box import Box
 
@@ -43,8 +45,9 @@ def load_model(
     """The classifier that `spec` names, with weights, preprocessing and box as given.
 
     Args:
-        spec: a registered name ("digits-cnn"); "module:function" or "file.py:function", called without arguments, that
-            returns a network or a Classifier; or the path of a torch.export archive (.pt2) with a dynamic batch.
+        spec: a registered name ("digits-cnn", "resnet(width=32)"); "module:function" or "file.py:function", called
+            without arguments, that returns a network or a Classifier; the folder of a training run; or the path of a
+            torch.export archive (.pt2) with a dynamic batch.
         weights: a state dict for it, .safetensors or .pt/.pth (weights only); see `load_weights`.
         box: the inputs' range before preprocessing; None: (0, 1), or that of the Classifier which the function returns.
         mean, std, resize, crop: see `Preprocessing`.
@@ -98,9 +101,11 @@ def _opened(spec: str | Path, weights: str | Path | None) -> nn.Module | Classif
         from potemkin.models.exported import load_exported  # seconds of imports that nobody else needs
 
         return load_exported(_existing(path))
-    known = {entry.name: entry for entry in entries("model")}
-    if text in known:
-        made = known[text].factory().open()  # type: ignore[attr-defined]
+    known = [entry.name for entry in entries("model")]
+    if text in known or text.partition("(")[0].strip() in known:
+        made = parse(text, kind="model").open()  # type: ignore[attr-defined]
+    elif is_run(path):
+        return _trained(path, weights)
     elif ":" in text:
         made = _built(text)
     elif path.suffix in _OTHER_FILES:
@@ -110,11 +115,43 @@ def _opened(spec: str | Path, weights: str | Path | None) -> nn.Module | Classif
         what = "a folder" if os.path.isdir(path) else "a file of an unknown kind" if os.path.exists(path) else "unknown"
         raise ModelError(
             f"The model '{text}' is {what}.{suggest(text, known)} Give a registered name ({', '.join(known)}), "
-            "module:function, path/to/file.py:function, or a torch.export archive (.pt2)."
+            "module:function, path/to/file.py:function, the folder of a training run, or a torch.export archive (.pt2)."
         )
     if weights is not None:
         load_weights(made.net if isinstance(made, Classifier) else made, weights)
     return made
+
+
+def _trained(folder: Path, weights: str | Path | None) -> Classifier:
+    if weights is not None:
+        raise ModelError(f"The run {folder} brings its own weights: leave out --weights {weights}.")
+    config = read_config(folder)
+    if Path(config["architecture"]).resolve() == folder.resolve():
+        raise ModelError(f"The run {folder} names itself as its architecture: its {CONFIG} is damaged.")
+    made = _opened(config["architecture"], None)
+    net = made.net if isinstance(made, Classifier) else made
+    load_weights(net, folder / WEIGHTS)
+    return Classifier(
+        net, config["box"], classes=config["classes"], name=str(folder), preprocessing=config["preprocessing"]
+    )
+
+
+def fresh_model(spec: str, seed: int) -> nn.Module | Classifier:
+    """The network that `spec` names, with new weights drawn from `seed`; what was trained before stays trained.
+
+    A registered architecture is made anew; a user's function is called while torch's generator stands at the seed.
+    Raises: ModelError, as `load_model` does.
+    """
+    known = [entry.name for entry in entries("model")]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if spec in known or spec.partition("(")[0].strip() in known:
+            try:
+                made: nn.Module = parse(spec, kind="model").fresh()  # type: ignore[attr-defined]
+            except ConfigError as error:
+                raise ModelError(str(error)) from error
+            return made
+        return _opened(spec, None)
 
 
 def _built(spec: str) -> nn.Module | Classifier:

@@ -54,16 +54,26 @@ class Center(Noted, Start):
 @register("part")
 @dataclass(frozen=True, repr=False)
 class Inside(Noted, Start):
-    """Begin uniformly inside the ball: x_0 = P(x + u), u ~ U(ball of radius eps).
+    """Begin uniformly inside the ball: x_0 = P(x + u), u ~ U(ball of radius share * eps).
+
+    Args:
+        share: of eps, in (0, 1].
 
     Source: Madry et al. 2018, section 2.1.  Differs: the point is projected into the box, too, which piles up
     probability on its faces, as every library does.
     """
 
+    share: float = 1.0
     random = True
 
+    def __post_init__(self) -> None:
+        number("share", self.share, low=0.0, high=1.0, open_low=True)
+
     def point(self, rows: Rows) -> Tensor:
-        return rows.region.sample(rows.streams, _first(rows))
+        region = rows.region
+        if self.share < 1.0:
+            region = rows.set.around(rows.x, region.box, self.share * region.eps)
+        return region.sample(rows.streams, _first(rows))
 
 
 @register("part")

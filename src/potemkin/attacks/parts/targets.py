@@ -15,6 +15,8 @@ from potemkin.threat.goals import NO_TARGET, LeastLikely, RandomTarget
 
 
 class _OneJob(Noted):
+    from_clean = False
+
     def count(self, classes: int) -> int:
         return 1
 
@@ -39,6 +41,8 @@ class PredictedLabel(_OneJob):
     Source: Kurakin et al. 2017, appendix A (FGSM-pred).  Differs: none.
     """
 
+    from_clean = True
+
     def aims(self, clean: Tensor, label: Tensor, streams: RowStreams) -> tuple[Tensor, Tensor]:
         return clean.argmax(dim=1).unsqueeze(1), torch.full_like(label, NO_TARGET).unsqueeze(1)
 
@@ -51,6 +55,8 @@ class LeastLikelyClass(_OneJob):
     Source: Kurakin et al. 2017, section 2 (step l.l., iter. l.l.).  Differs: the true class is excluded even where the
     model ranks it last.
     """
+
+    from_clean = True
 
     def aims(self, clean: Tensor, label: Tensor, streams: RowStreams) -> tuple[Tensor, Tensor]:
         return label.unsqueeze(1), LeastLikely().targets(clean, label, streams).unsqueeze(1)
@@ -81,6 +87,7 @@ class TopClasses(Noted):
     """
 
     n: int = 9
+    from_clean = True
 
     def __post_init__(self) -> None:
         number("n", self.n, low=1, integer=True)

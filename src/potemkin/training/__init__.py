@@ -1,0 +1,1 @@
+"""Adversarial training: rebuild the façade in stone."""

@@ -1,0 +1,135 @@
+"""Checkpoints: sharded tensors through torch.distributed.checkpoint as safetensors, numbers as JSON. No pickle.
+
+    checkpoints/step-00001200/   *.safetensors (each process its shards), state.json
+    checkpoints/.step-00001200   being written: renamed when it is whole, removed by the next run
+
+Whatever is interrupted, killed or out of space leaves the checkpoint before it as it was. Another number of processes
+can read it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch.distributed.checkpoint as dcp
+from torch import Tensor
+from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
+
+from potemkin.core.explain import first_line
+from potemkin.errors import BundleError, TrainingError
+from potemkin.training.parallel import Processes
+
+FOLDER, STATE = "checkpoints", "state.json"
+
+
+def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any], processes: Processes) -> Path:
+    """Write a checkpoint and make it the newest; TrainingError where it cannot be, with the older ones intact."""
+    final = _place(folder, step)
+    partial = final.with_name(f".{final.name}")
+    problem: BaseException | None = None
+    try:
+        if processes.first:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        processes.wait()
+        packed = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        with _quiet():
+            dcp.save(packed, storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True))
+        if processes.first:
+            with (partial / STATE).open("w", encoding="utf-8") as file:
+                json.dump({"state": state, "tensors": sorted(tensors)}, file, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+    except (Exception, CheckpointException) as error:  # noqa: BLE001 (torch wraps what the disk says)
+        problem = error
+    if processes.agree(problem is not None):
+        with suppress(OSError):
+            shutil.rmtree(partial, ignore_errors=True)
+        newest = latest(folder)
+        raise TrainingError(
+            f"The checkpoint at step {step} could not be written to {folder / FOLDER} "
+            f"({_told(problem) if problem else 'another process failed'}). Check the disk space and the "
+            f"permissions. {f'The one at step {newest} is intact' if newest is not None else 'There is none before it'}"
+            f"{f': go on with potemkin train --resume {folder}' if newest is not None else ''}."
+        ) from problem
+    return final
+
+
+def numbers(folder: Path, step: int) -> tuple[dict[str, Any], list[str]]:
+    """The numbers of a checkpoint, and the names of its tensors; BundleError where they cannot be read."""
+    path = _place(folder, step) / STATE
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return dict(stored["state"]), [str(name) for name in stored["tensors"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} is damaged ({error}). Remove its folder to go on from the one before it.") from error
+
+
+def load(folder: Path, step: int, tensors: dict[str, Tensor]) -> None:
+    """Read a checkpoint into `tensors`, in place; BundleError where it does not fit."""
+    where = _place(folder, step)
+    try:
+        with _quiet():
+            dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(where)))
+    except (Exception, CheckpointException) as error:
+        raise BundleError(
+            f"The checkpoint {where} cannot be read, or belongs to another network: {_told(error)}. Remove its folder "
+            "to go on from the one before it."
+        ) from error
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps of all whole checkpoints, oldest first."""
+    found = (folder / FOLDER).glob("step-*")
+    return sorted(int(each.name.removeprefix("step-")) for each in found if (each / STATE).is_file())
+
+
+def latest(folder: Path) -> int | None:
+    """The step of the newest whole checkpoint."""
+    return max(steps(folder), default=None)
+
+
+def tidy(folder: Path, keep: int, spared: set[int]) -> None:
+    """Remove what was never finished, and all checkpoints but the newest `keep` and the `spared` ones."""
+    for partial in (folder / FOLDER).glob(".step-*"):
+        shutil.rmtree(partial, ignore_errors=True)
+    for step in steps(folder)[:-keep]:
+        if step not in spared:
+            shutil.rmtree(_place(folder, step), ignore_errors=True)
+
+
+def _told(problem: BaseException) -> str:
+    """What went wrong, out of torch's wrapping."""
+    if isinstance(problem, CheckpointException):
+        causes = [failure[0] for failure in problem.failures.values()]
+        return first_line(causes[0]) if causes else "a process failed"
+    return first_line(problem) if isinstance(problem, Exception) else type(problem).__name__
+
+
+def _place(folder: Path, step: int) -> Path:
+    return folder / FOLDER / f"step-{step:08d}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch warns that no process group was started, and tells its storage's life; neither is the user's business."""
+    logger = logging.getLogger("torch.distributed.checkpoint")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,161 @@
+"""The folder of a run: who may write into it, where a run begins or goes on, and how it ends."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from potemkin.core.explain import listed
+from potemkin.errors import BundleError, ConfigError
+from potemkin.evaluate.locks import hold, state
+from potemkin.evaluate.record import Record
+from potemkin.training import checkpoint
+from potemkin.training.export import write_config
+from potemkin.training.journal import (
+    LOG,
+    RUN,
+    EvaluationLine,
+    Journal,
+    MarkLine,
+    RunInfo,
+    append,
+    cut_after,
+    read_info,
+    read_journal,
+    write_info,
+)
+from potemkin.training.parallel import Processes
+from potemkin.training.task import Task
+from potemkin.training.trainer import Trainer
+
+LOCK = ".lock"
+OURS = {RUN, LOG, LOCK, "checkpoints", "model.json", "model.safetensors", "audit", "report.html", "tensorboard"}
+
+
+@contextmanager
+def open_folder(
+    folder: Path, task: Task, trainer: Trainer, processes: Processes, overwrite: bool, resume: bool
+) -> Iterator[None]:
+    """Make the folder this run's, and nobody else's while it lasts."""
+    info = task.describe(trainer.steps, trainer.stream.steps_per_epoch, processes.world)
+    problem: Exception | None = None
+    lock = None
+    try:
+        if processes.first:
+            lock = _take(folder, info, task, overwrite, resume)
+    except Exception as error:  # noqa: BLE001 (raised below, when every process knows)
+        problem = error
+    if processes.agree(problem is not None):
+        if lock is not None:
+            _release(folder, lock)
+        raise problem or BundleError(f"The first process could not use {folder}.")
+    try:
+        yield
+    finally:
+        if lock is not None:
+            _release(folder, lock)
+
+
+def _take(folder: Path, info: RunInfo, task: Task, overwrite: bool, resume: bool) -> object:
+    if folder.exists() and not folder.is_dir():
+        raise BundleError(f"{folder} is no folder: give another --out.")
+    there = folder.exists() and any(folder.iterdir())
+    if resume:
+        _check_same(read_info(folder), info)
+    elif there and not overwrite:
+        what = "a training run" if (folder / RUN).exists() else "something"
+        raise BundleError(
+            f"{folder} holds {what} already: go on with it (--resume {folder}), replace it (--overwrite), or give "
+            "another --out."
+        )
+    elif there and not (folder / RUN).exists():
+        raise BundleError(f"{folder} holds something that is no training run; it is not replaced. Give another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock_path = folder / LOCK
+    if lock_path.exists():
+        if state(lock_path) == "held":
+            raise BundleError(f"Another process trains in {folder} at this moment: wait for it, or give another --out.")
+        lock_path.unlink()
+    lock = hold(lock_path)
+    if not resume:
+        for name in OURS - {LOCK}:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        write_info(folder, info)
+        write_config(folder, task.model, task.names.model, info.recipe, info.threat_notation)
+    return lock
+
+
+def _release(folder: Path, lock: object) -> None:
+    (folder / LOCK).unlink(missing_ok=True)
+    lock.close()  # type: ignore[attr-defined]
+
+
+def _check_same(stored: RunInfo, asked: RunInfo) -> None:
+    """A run goes on as it began: the same recipe, settings, network and data. Another number of processes may do it."""
+    differing = [
+        f"{name} was {a!r}, now {b!r}"
+        for name, a, b in (
+            ("recipe", stored.recipe, asked.recipe),
+            ("the network's tensors", stored.model.fingerprint, asked.model.fingerprint),
+            ("the training data", stored.data.fingerprint, asked.data.fingerprint),
+            ("the validation data", stored.validation.fingerprint, asked.validation.fingerprint),
+            ("the number of training examples", stored.examples, asked.examples),
+        )
+        if a != b
+    ]
+    for name in sorted(stored.settings.keys() | asked.settings.keys()):
+        a, b = stored.settings.get(name), asked.settings.get(name)
+        if a != b and name not in {"workers", "keep_checkpoints", "parallel"}:
+            differing.append(f"{name} was {a!r}, now {b!r}")
+    if differing:
+        raise ConfigError(
+            f"The run cannot go on, for it would not be the same: {listed(differing)}. Resume with what it began with, "
+            "or start another with another --out."
+        )
+
+
+def start_point(folder: Path, trainer: Trainer, processes: Processes) -> None:
+    """Step 0 with a checkpoint of its own, or the newest checkpoint with the log cut there."""
+    newest = processes.told(checkpoint.latest(folder))
+    if processes.first:
+        checkpoint.tidy(folder, 10**9, set())
+    if newest is None:
+        trainer.begin()
+        if processes.first:
+            (folder / LOG).write_text("", encoding="utf-8")
+        return
+    if processes.first:
+        cut_after(folder, newest)
+    processes.wait()
+    journal = read_journal(folder)
+    trainer.resume(newest, _evaluations(journal))
+    if trainer.state.stopped is not None:  # asked to, or by an alarm: whoever resumes wants it to go on
+        trainer.state.stopped = None
+    if processes.first and newest < trainer.steps:
+        append(folder, [_mark(trainer, "resumed", f"from the checkpoint at step {newest}")])
+
+
+def finish(
+    folder: Path, trainer: Trainer, processes: Processes, audit: Callable[[], Record | None]
+) -> Record | None:
+    """Say how it ended; a finished run's best weights are audited by the first process."""
+    if not processes.first:
+        return None
+    why = trainer.state.stopped
+    if why == "asked to":
+        append(folder, [_mark(trainer, "stopped", f"asked to; go on with potemkin train --resume {folder}")])
+        return None
+    append(folder, [_mark(trainer, "stopped" if why else "finished", why or "all steps are done")])
+    return audit()
+
+
+def _mark(trainer: Trainer, what: str, message: str) -> MarkLine:
+    step = trainer.state.step
+    return MarkLine(step=step, epoch=step / trainer.stream.steps_per_epoch, what=what, message=message)  # type: ignore[arg-type]
+
+
+def _evaluations(journal: Journal) -> dict[str, list[EvaluationLine]]:
+    return {part: journal.evaluations(part) for part in ("train", "validation")}

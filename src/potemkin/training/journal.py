@@ -1,0 +1,244 @@
+"""What a training run writes down: run.json says what was asked for, log.jsonl what happened. Plain data, no torch.
+
+    run.json     RunInfo: recipe, settings, model, data, seed, machine
+    log.jsonl    one line per event, each with the step it belongs to: StepLine, EvaluationLine, AlarmLine, MarkLine
+
+A run that resumes drops the lines after its checkpoint, so an undisturbed run and a killed one end with the same lines
+(but for `seconds`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from potemkin.core.files import explained, write_whole
+from potemkin.errors import BundleError
+from potemkin.evaluate.fields import Count, Evidence, Free, Number, Plain, Text, Whole
+from potemkin.evaluate.rates import Rate
+from potemkin.evaluate.record import explain
+
+RUN, LOG, REPORT = "run.json", "log.jsonl", "report.html"
+
+
+class Brought(Plain):
+    """The model or a data set, as it was named and as it was found."""
+
+    spec: Text | None
+    """What was typed; None for a Python object."""
+    name: Text
+    fingerprint: Text | None = None
+    details: Free = Field(default_factory=dict)
+
+
+class RunInfo(Plain):
+    """run.json: everything that decides what is learnt, and where it ran."""
+
+    schema_version: Literal["1"] = "1"
+    potemkin: Text
+    recipe: Text
+    """In the notation: `pgd_at(eps=0.1)`."""
+    threat: Text
+    """The threat model that robust accuracy is measured under, in words."""
+    threat_notation: Text
+    settings: Free
+    model: Brought
+    data: Brought
+    validation: Brought
+    extra: Brought | None = None
+    seed: Whole
+    steps: Count
+    steps_per_epoch: Count
+    examples: Count
+    """Training examples, those held out for validation not among them."""
+    world: Count
+    threads: Count
+    environment: Free = Field(default_factory=dict)
+    command: Text | None = None
+
+
+class Passes(Plain):
+    """Counted rows: how many inputs went forwards, and how many backwards, for one purpose."""
+
+    forwards: Count = 0
+    backwards: Count = 0
+
+    @property
+    def equivalents(self) -> int:
+        return self.forwards + self.backwards
+
+
+class Cost(Plain):
+    """Row passes since the start of the run, all processes together.
+
+    A backward of learning builds weight gradients, too, and counts 2 backwards; one of the attack counts 1.
+    """
+
+    attack: Passes = Passes()
+    learning: Passes = Passes()
+    evaluation: Passes = Passes()
+
+
+class StepLine(Plain):
+    """Means over the steps since the line before."""
+
+    kind: Literal["step"] = "step"
+    step: Count
+    epoch: float
+    loss: Number
+    learning_rate: float
+    eps: Number
+    """Mean radius of the rows, None without an adversary."""
+    clean_right: Number
+    """Share of clean rows in the batches that were right; None where the recipe learns from none."""
+    attacked_right: Number
+    """Share of adversarial rows that were right all the same."""
+    dead: Number
+    """Share of attacked rows whose gradients were zero or not finite at every step."""
+    moved: Number
+    """Mean distance that attacked rows were moved, in units of their eps."""
+    cost: Cost
+    seconds: float
+    """Wall clock since the start, resumed parts added."""
+
+
+class EvaluationLine(Plain):
+    """Clean and robust accuracy of a fixed subset; counts out of n."""
+
+    kind: Literal["evaluation"] = "evaluation"
+    step: Count
+    epoch: float
+    part: Literal["train", "validation"]
+    weights: Literal["current", "average"]
+    n: Count
+    clean: Count
+    """Right on the clean input."""
+    training_attack: Count
+    """Right on what the training attack itself makes of it; equal to `clean` without an adversary."""
+    one_step: Count
+    """Right under one step of full length."""
+    robust: Count
+    """Held under the multi-step audit."""
+
+    @property
+    def clean_accuracy(self) -> Rate:
+        return Rate.of(self.clean, self.n)
+
+    @property
+    def robust_accuracy(self) -> Rate:
+        return Rate.of(self.robust, self.n)
+
+
+class AlarmLine(Plain):
+    """Something by which adversarial training fails in silence."""
+
+    kind: Literal["alarm"] = "alarm"
+    step: Count
+    epoch: float
+    name: Text
+    message: Text
+    advice: Text
+    evidence: Evidence = Field(default_factory=dict)
+    action: Literal["told", "stopped", "rolled back"] = "told"
+
+
+class MarkLine(Plain):
+    """Something that happened to the run: it was resumed, it is over."""
+
+    kind: Literal["mark"] = "mark"
+    step: Count
+    epoch: float
+    what: Literal["resumed", "rolled back", "stopped", "finished", "best"]
+    message: Text
+
+
+Line = Annotated[StepLine | EvaluationLine | AlarmLine | MarkLine, Field(discriminator="kind")]
+_LINE: TypeAdapter[StepLine | EvaluationLine | AlarmLine | MarkLine] = TypeAdapter(Line)
+AnyLine = StepLine | EvaluationLine | AlarmLine | MarkLine
+
+
+@dataclass(frozen=True)
+class Journal:
+    """A run as it can be read from its folder."""
+
+    folder: Path
+    info: RunInfo
+    lines: list[AnyLine]
+
+    def steps(self) -> list[StepLine]:
+        return [line for line in self.lines if isinstance(line, StepLine)]
+
+    def evaluations(self, part: str) -> list[EvaluationLine]:
+        return [line for line in self.lines if isinstance(line, EvaluationLine) and line.part == part]
+
+    def alarms(self) -> list[AlarmLine]:
+        return [line for line in self.lines if isinstance(line, AlarmLine)]
+
+    def marks(self) -> list[MarkLine]:
+        return [line for line in self.lines if isinstance(line, MarkLine)]
+
+    def best(self) -> EvaluationLine | None:
+        """The evaluation whose weights were kept: most validation examples held, then most clean ones, then the first.
+
+        Where a run went back to earlier weights, what it lost does not count.
+        """
+        lines = self.evaluations("validation")
+        return max(lines, key=lambda line: (line.robust, line.clean, -line.step), default=None)
+
+
+def write_info(folder: Path, info: RunInfo) -> None:
+    """Write run.json, whole or not at all."""
+    text = json.dumps(info.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    write_whole(folder / RUN, text + "\n", "give another --out")
+
+
+def read_journal(folder: str | Path) -> Journal:
+    """Read a run's folder; BundleError where it is none, or damaged. A half line at the end is left out: a kill."""
+    where = Path(folder)
+    info = read_info(where)
+    return Journal(where, info, list(_lines(where / LOG)))
+
+
+def read_info(folder: Path) -> RunInfo:
+    """Read run.json; BundleError where the folder holds no run, or a damaged one."""
+    path = folder / RUN
+    try:
+        return RunInfo.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(f"{folder} holds no training run: there is no {RUN} in it. Give the --out of one.") from None
+    except OSError as problem:
+        raise BundleError(f"{path} cannot be read: {problem.strerror or problem}.") from problem
+    except ValidationError as problem:
+        raise BundleError(f"{path} is no valid description of a run: {explain(problem)}") from None
+
+
+def _lines(path: Path) -> Iterator[AnyLine]:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        raise BundleError(f"{path} cannot be read: {problem.strerror or problem}.") from problem
+    for number, line in enumerate(raw.split(b"\n")[:-1], start=1):  # what follows the last newline was never finished
+        try:
+            yield _LINE.validate_json(line)
+        except ValidationError as problem:
+            raise BundleError(f"Line {number} of {path} is damaged: {explain(problem)}") from None
+
+
+def append(folder: Path, lines: list[AnyLine]) -> None:
+    """Add lines to log.jsonl."""
+    text = "".join(line.model_dump_json() + "\n" for line in lines)
+    with explained(folder / LOG), (folder / LOG).open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def cut_after(folder: Path, step: int) -> None:
+    """Drop the lines after `step`, which a resumed run writes again."""
+    kept = [line for line in _lines(folder / LOG) if line.step <= step]
+    write_whole(folder / LOG, "".join(line.model_dump_json() + "\n" for line in kept))

@@ -1,0 +1,101 @@
+"""The network that learns, as recipes see it: logits for learning, logits for the attack, and every pass counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from potemkin.models.logits import as_logits
+from potemkin.threat.box import Box
+
+
+@dataclass
+class Meter:
+    """Rows that went through the network in this process, by purpose; see `journal.Cost`."""
+
+    attack: list[int] = field(default_factory=lambda: [0, 0])
+    learning: list[int] = field(default_factory=lambda: [0, 0])
+    evaluation: list[int] = field(default_factory=lambda: [0, 0])
+
+    def numbers(self) -> list[int]:
+        return [*self.attack, *self.learning, *self.evaluation]
+
+    def set(self, numbers: list[int]) -> None:
+        self.attack, self.learning, self.evaluation = numbers[:2], numbers[2:4], numbers[4:6]
+
+
+@dataclass
+class Learner:
+    """A network under training.
+
+    `net` is what learns (a DDP wrapper, a compiled module); `plain` the module inside, which attacks ask: their passes
+    must trigger no gradient synchronisation.
+    """
+
+    net: nn.Module
+    plain: nn.Module
+    box: Box
+    preprocessing: nn.Module | None = None
+    classes: int | None = None
+    bf16: bool = False
+    channels_last: bool = False
+    meter: Meter = field(default_factory=Meter)
+
+    def learn(self, x: Tensor, backwards: bool = True) -> Tensor:
+        """Logits (B, K) in float32, attached to the weights; counts one forward and 2 backwards per row."""
+        self.meter.learning[0] += len(x)
+        self.meter.learning[1] += 2 * len(x) * backwards
+        return self._logits(self.net, x)
+
+    def beside(self, x: Tensor) -> Tensor:
+        """Logits of the module inside, attached to weights and inputs: for penalties; counts as `learn` does."""
+        self.meter.learning[0] += len(x)
+        self.meter.learning[1] += 3 * len(x)
+        return self._logits(self.plain, x)
+
+    @contextmanager
+    def probing(self, mode: str) -> Iterator[Callable[[Tensor], Tensor]]:
+        """The network as the inner attack asks it, in "eval" or "train" mode; running statistics are left alone.
+
+        Yields: logits (B, K) of (B, *shape); counts one forward per row (backwards are the caller's to count).
+        """
+        with held(self.plain, training=mode == "train"):
+
+            def logits(x: Tensor) -> Tensor:
+                self.meter.attack[0] += len(x)
+                return self._logits(self.plain, x)
+
+            yield logits
+
+    def _logits(self, net: nn.Module, x: Tensor) -> Tensor:
+        inside = x if self.preprocessing is None else self.preprocessing(x)
+        if self.channels_last and inside.dim() == 4:
+            inside = inside.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            returned = net(inside)
+        logits, _ = as_logits(returned, len(x), self.classes)
+        self.classes = logits.shape[1]
+        return logits.float()
+
+
+@contextmanager
+def held(net: nn.Module, training: bool) -> Iterator[None]:
+    """Put every module into a mode and give it back; batch normalisation keeps its running statistics meanwhile."""
+    flags = [(part, part.training) for part in net.modules()]
+    norms = [part for part, _ in flags if isinstance(part, _BatchNorm) and part.track_running_stats]
+    for part, _ in flags:
+        part.training = training
+    for norm in norms if training else ():
+        norm.track_running_stats = False  # then train mode uses the batch's statistics and writes nothing
+    try:
+        yield
+    finally:
+        for part, flag in flags:
+            part.training = flag
+        for norm in norms:
+            norm.track_running_stats = True

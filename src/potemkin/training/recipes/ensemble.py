@@ -1,0 +1,65 @@
+"""Ensemble adversarial training: adversarial examples from networks that do not learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from potemkin.core.random import RowStreams, row_keys, text_key
+from potemkin.core.registry import register
+from potemkin.errors import ConfigError
+from potemkin.models.classifier import Classifier
+from potemkin.training.examples import Attacked, Examples
+from potemkin.training.learner import Learner
+from potemkin.training.recipes.mixtures import goodfellow
+
+
+@register("recipe")
+@dataclass(frozen=True, repr=False, kw_only=True)
+class ensemble_at(goodfellow):
+    """Each batch's adversarial rows come from one network, drawn from the one that learns and the static ones.
+
+        alpha J(x) + (1 - alpha) J(x'),   x' made against a network drawn anew for every batch
+
+    Args:
+        sources: the static networks, as `load_model` reads them: folders of training runs, registered names.
+        alpha, attack_by: as in `goodfellow`.
+        For all others see `Recipe`.
+
+    Cost per row: as `goodfellow`; passes through static networks count as the attack's.
+    Source: Tramèr et al. 2018, section 3.3.  Differs: all rows are attacked, half of the loss is clean.
+    """
+
+    sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.sources or not all(isinstance(source, str) for source in self.sources):
+            raise ConfigError(
+                f"ensemble_at(sources={self.sources!r}) needs static networks, for example the folders of other "
+                "training runs: sources=('runs/a', 'runs/b')."
+            )
+
+    def attack(self, learner: Learner, given: Examples) -> Attacked | None:
+        draw = RowStreams(row_keys(0, torch.tensor([given.step]), text_key("source"), *map(torch.tensor, (-1, 0))))
+        chosen = int(draw.integers(0, len(self.sources) + 1))
+        if chosen == len(self.sources):
+            return super().attack(learner, given)
+        static = _opened(self.sources[chosen], str(given.x.device))
+        away = Learner(static.net, static.net, learner.box, static.preprocessing, static.classes, learner.bf16)
+        away.meter = learner.meter
+        return super().attack(away, given)
+
+
+_OPEN: dict[tuple[str, str], Classifier] = {}
+
+
+def _opened(source: str, device: str) -> Classifier:
+    if (source, device) not in _OPEN:
+        from potemkin.models.loaders import load_model
+
+        classifier = load_model(source, device=device)
+        classifier.net.eval().requires_grad_(False)
+        _OPEN[source, device] = classifier
+    return _OPEN[source, device]

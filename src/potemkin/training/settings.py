@@ -1,0 +1,102 @@
+"""How a run is carried out: what the recipe does not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from potemkin.core.checks import choice, flag, number
+from potemkin.core.notation import Noted
+from potemkin.errors import ConfigError
+from potemkin.training.optimisers import SGD, Cyclic, Optimiser, Schedule
+
+ALARMS = (
+    "catastrophic_overfitting",
+    "dead_attack",
+    "gradient_masking",
+    "label_leaking",
+    "not_a_number",
+    "robust_overfitting",
+)
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Settings(Noted):
+    """Length, optimiser, precision, processes, and what is watched.
+
+    Args:
+        epochs: sweeps over the training data; may be a fraction.
+        batch_size: rows per step, all processes together.
+        optimiser, schedule: `SGD(...)`, `AdamW(...)`, `RMSProp(...)`; `Cyclic()`, `Cosine()`, `Stepwise()`, `Flat()`.
+        clip: largest norm of the gradient; None for any.
+        seed: of the order, the augmentation, the attack, dropout, and new weights.
+        precision: "float32", or "bf16" (autocast; weights, losses and gradients of weights stay float32).
+        channels_last, compile: how convolutions read pictures; `torch.compile`.
+        accumulate: parts into which each batch is cut to save memory.
+        parallel: "ddp" or "fsdp", where several processes run.
+        sync_batchnorm: batch statistics over all processes.
+        workers: processes that read ahead, each process of the run.
+        holdout: validation examples taken out of the training data where none are given; None: a tenth, at most 1,000.
+        evaluate_every, checkpoint_every, log_every: steps; None: an epoch.
+        evaluation_examples: size of the fixed subsets of training and validation data that are evaluated.
+        evaluation_steps: of the PGD audit there.
+        patience: evaluations without a better validation robust accuracy before the run stops; None: never.
+        keep_checkpoints: how many are kept.
+        stop_on: names of alarms that stop the run.
+        rollback: after catastrophic overfitting, go back to the last good weights and train with PGD for an epoch.
+        audit_examples: of the audit at the end; 0 for none.
+    """
+
+    epochs: float = 10
+    batch_size: int = 128
+    optimiser: Any = SGD()
+    schedule: Any = Cyclic()
+    clip: float | None = None
+    seed: int = 0
+    precision: str = "float32"
+    channels_last: bool = True
+    compile: bool = False
+    accumulate: int = 1
+    parallel: str = "ddp"
+    sync_batchnorm: bool = False
+    workers: int = 0
+    holdout: int | None = None
+    evaluate_every: int | None = None
+    checkpoint_every: int | None = None
+    log_every: int | None = None
+    evaluation_examples: int = 512
+    evaluation_steps: int = 10
+    patience: int | None = None
+    keep_checkpoints: int = 2
+    stop_on: tuple[str, ...] = ()
+    rollback: bool = False
+    audit_examples: int = 1000
+
+    def __post_init__(self) -> None:
+        number("epochs", self.epochs, low=0.0, open_low=True)
+        for name in ("batch_size", "accumulate", "evaluation_examples", "evaluation_steps", "keep_checkpoints"):
+            number(name, getattr(self, name), low=1, integer=True)
+        for name in ("workers", "audit_examples", "seed"):
+            number(name, getattr(self, name), low=0, integer=True)
+        for name in ("evaluate_every", "checkpoint_every", "log_every", "patience", "holdout"):
+            if getattr(self, name) is not None:
+                number(name, getattr(self, name), low=1, integer=True)
+        if self.clip is not None:
+            number("clip", self.clip, low=0.0, open_low=True)
+        choice("precision", self.precision, ("float32", "bf16"))
+        choice("parallel", self.parallel, ("ddp", "fsdp"))
+        for name in ("channels_last", "compile", "sync_batchnorm", "rollback"):
+            flag(name, getattr(self, name))
+        for alarm in self.stop_on:
+            choice("stop_on", alarm, ALARMS)
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        if not isinstance(self.optimiser, Optimiser):
+            raise ConfigError(f"optimiser={self.optimiser!r} is none; for example SGD(lr=0.1) or AdamW(lr=0.002).")
+        if not isinstance(self.schedule, Schedule):
+            raise ConfigError(f"schedule={self.schedule!r} is none; for example Cyclic(), Cosine() or Flat().")
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"batch_size={self.batch_size} cannot be cut into accumulate={self.accumulate} equal parts."
+            )

@@ -1,0 +1,216 @@
+"""What a run is asked to do: network, data, recipe and settings, checked, divided and described."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from potemkin import __version__
+from potemkin.core.canonical import show
+from potemkin.core.explain import counted, listed
+from potemkin.data.arrays import ArraySource
+from potemkin.data.checks import check_source
+from potemkin.data.sampling import choose, known_labels
+from potemkin.data.source import DataSource, Ints, fingerprint
+from potemkin.errors import ConfigError, DataError
+from potemkin.evaluate.environment import environment
+from potemkin.models.classifier import Classifier
+from potemkin.models.loaders import try_out
+from potemkin.threat.threat_model import ThreatModel
+from potemkin.training.journal import Brought, RunInfo
+from potemkin.training.recipes.base import Recipe
+from potemkin.training.settings import Settings
+
+MOST_HELD_OUT = 1000
+LOOKED_AT = 256
+
+
+@dataclass
+class Names:
+    """What was typed for model and data, so that a resume can bring them again; None for Python objects."""
+
+    model: str | None = None
+    data: str | None = None
+    validation: str | None = None
+    extra: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    """How model and data were opened: weights, box, mean, std, resize, crop, image_size, device."""
+    command: str | None = None
+
+
+@dataclass
+class Task:
+    """One run, before it starts."""
+
+    model: Classifier
+    data: DataSource
+    recipe: Recipe
+    settings: Settings
+    validation: DataSource | None = None
+    extra: DataSource | None = None
+    names: Names = field(default_factory=Names)
+    notes: list[str] = field(default_factory=list)
+    """What the user should know about the data before it is learnt from."""
+
+    def __post_init__(self) -> None:
+        try_out(self.model, self.data.input_shape)
+        self._divide()
+        for source, positions in self._sources():
+            check_source(source, box=self.box, classes=self.model.classes, positions=positions)
+        self.recipe.check(self.model.box, self.model.classes, len(self.data))
+        if bool(self.recipe.extra) != (self.extra is not None):
+            raise ConfigError(
+                f"The recipe takes a share of {self.recipe.extra:g} from extra data, but "
+                f"{'none are given' if self.extra is None else 'extra data are given'}: set extra=SHARE in the recipe "
+                "and give the extra data."
+            )
+        self._look_at_labels()
+        self._look_at_inputs()
+
+    @property
+    def box(self) -> tuple[float, float]:
+        return self.model.box.low, self.model.box.high
+
+    @property
+    def extra_rows(self) -> int:
+        """Rows of each batch that come from the extra data."""
+        return round(self.recipe.extra * self.settings.batch_size)
+
+    def _divide(self) -> None:
+        """Which places of the training data are learnt from, and which are held out for validation."""
+        everything = np.arange(len(self.data), dtype=np.int64)
+        if self.validation is not None:
+            if self.settings.holdout is not None:
+                raise ConfigError(f"holdout={self.settings.holdout} and validation data are given: leave one out.")
+            self.trained, self.held_out = everything, np.arange(len(self.validation), dtype=np.int64)
+            return
+        count = self.settings.holdout or min(MOST_HELD_OUT, len(self.data) // 10)
+        if not 0 < count < len(self.data):
+            raise DataError(
+                f"{self.data.name} has {counted(len(self.data), 'example')}: too few to hold out {count} for "
+                "validation. Give validation data."
+            )
+        self.held_out = choose(len(self.data), count, "random", self.settings.seed)
+        self.trained = np.setdiff1d(everything, self.held_out)
+
+    def judged_on(self, part: str) -> tuple[DataSource, Ints]:
+        """The fixed subset of the training or the validation data that is evaluated."""
+        if part == "train":
+            source, places = self.data, self.trained
+        else:
+            source, places = self.validation or self.data, self.held_out
+        chosen = choose(len(places), self.settings.evaluation_examples, "random", self.settings.seed)
+        return source, places[chosen]
+
+    def _sources(self) -> list[tuple[DataSource, Ints | None]]:
+        found: list[tuple[DataSource, Ints | None]] = [(self.data, self.trained), (self.judged_on("validation"))]
+        return found + ([(self.extra, None)] if self.extra is not None else [])
+
+    def _look_at_labels(self) -> None:
+        labels = known_labels(self.data)
+        if labels is None or self.model.classes is None:
+            return
+        counts = np.bincount(labels[self.trained], minlength=self.model.classes)
+        missing = [str(k) for k in np.flatnonzero(counts == 0)]
+        if len(missing) >= self.model.classes - 1:
+            raise DataError(
+                f"All training examples in {self.data.name} have one label: there is nothing to tell apart. Check the "
+                "labels."
+            )
+        if missing:
+            self.notes.append(
+                f"No training example has class {listed(missing)}, of the model's {self.model.classes}: it will not "
+                "learn them. Check the labels, or use a model with fewer classes."
+            )
+
+    def _look_at_inputs(self) -> None:
+        places = self.trained[choose(len(self.trained), LOOKED_AT, "random", self.settings.seed)]
+        constant: list[str] = []
+        for batch in self.data.batches(LOOKED_AT, places):
+            flat = batch.inputs.flatten(1)
+            same = (flat.amax(dim=1) == flat.amin(dim=1)).tolist()
+            constant += [str(example) for example, alike in zip(batch.ids, same, strict=True) if alike]
+        if len(constant) == len(places):
+            raise DataError(
+                f"All {len(places)} training inputs looked at in {self.data.name} are constant (one value "
+                "everywhere): there is nothing to learn from. Check how the data were read."
+            )
+        if constant:
+            self.notes.append(
+                f"{len(constant)} of {len(places)} training inputs looked at are constant: {listed(constant)}. They "
+                "are trained on all the same; leave them out if they are faults."
+            )
+
+    def describe(self, steps: int, steps_per_epoch: int, world: int) -> RunInfo:
+        """run.json."""
+        threat = ThreatModel(self.recipe.threats[0])
+        return RunInfo(
+            potemkin=__version__,
+            recipe=show(self.recipe),
+            threat=threat.sentence(self.model.box),
+            threat_notation=show(threat.set),
+            settings={name: _said(value) for name, value in vars(self.settings).items()},
+            model=Brought(
+                spec=self.names.model,
+                name=self.model.name,
+                fingerprint=architecture(self.model.net),
+                details={"parameters": self.model.parameter_count, "options": self.names.options},
+            ),
+            data=_brought(self.data, self.names.data),
+            validation=_brought(self.validation or self.data, self.names.validation, len(self.held_out)),
+            extra=None if self.extra is None else _brought(self.extra, self.names.extra),
+            seed=self.settings.seed,
+            steps=steps,
+            steps_per_epoch=steps_per_epoch,
+            examples=len(self.trained),
+            world=world,
+            threads=torch.get_num_threads(),
+            environment=environment(self.model.device),
+            command=self.names.command,
+        )
+
+
+def only(source: DataSource, places: Ints) -> ArraySource:
+    """The examples at these places, in memory, under their own ids."""
+    read = list(source.batches(256, places))
+    return ArraySource(
+        torch.cat([batch.inputs for batch in read]),
+        torch.cat([batch.labels for batch in read]),
+        name=f"{source.name}, {len(places)} held out",
+        ids=[example for batch in read for example in batch.ids],
+        classes=source.classes,
+        class_names=source.class_names,
+        input_shape=source.input_shape,
+    )
+
+
+def architecture(net: nn.Module) -> str:
+    """sha256 over names, shapes and types of all parameters and buffers: what a checkpoint has to fit."""
+    parts = [f"{name} {tuple(t.shape)} {t.dtype}" for name, t in sorted(net.state_dict().items())]
+    return "sha256:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _brought(source: DataSource, spec: str | None, used: int | None = None) -> Brought:
+    """A data set by name, size, and the fingerprint of up to 256 examples spread over it."""
+    places = np.unique(np.linspace(0, len(source) - 1, num=min(LOOKED_AT, len(source))).astype(np.int64))
+    return Brought(
+        spec=spec,
+        name=source.name,
+        fingerprint=fingerprint(source, places),
+        details={
+            "examples": len(source),
+            "used": len(source) if used is None else used,
+            "classes": source.classes,
+            "class_names": (source.class_names or [])[:1000],
+            "input_shape": list(source.input_shape),
+        },
+    )
+
+
+def _said(value: object) -> object:
+    return value if value is None or isinstance(value, bool | int | float | str) else show(value)
