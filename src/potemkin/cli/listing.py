@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SHELVES = {
     "attacks": ("attack",),
+    "recipes": ("recipe",),
     "sets": ("set",),
     "objectives": ("objective",),
     "goals": ("goal",),
@@ -36,12 +37,12 @@ def listing(
     answer: AnswerOptions = AnswerOptions(),
     session: Annotated[Session, Parameter(parse=False)],
 ) -> Reply:
-    """List what exists: attacks, sets, objectives, goals, threats, parts, data, models, or all of it.
+    """List what exists: attacks, training recipes, sets, objectives, goals, threats, parts, data, models, or all of it.
 
     potemkin list attacks
 
     Args:
-        what: One of attacks, sets, objectives, goals, threats, parts, data, models.
+        what: One of attacks, recipes, sets, objectives, goals, threats, parts, data, models.
     """
     if what is not None and what not in SHELVES:
         raise ConfigError(

@@ -21,6 +21,7 @@ from potemkin.cli.failures import PASSED, explain
 from potemkin.cli.listing import listing
 from potemkin.cli.report import report
 from potemkin.cli.session import Reply, Session, paragraph, plain
+from potemkin.cli.train import train
 from potemkin.cli.verify import verify
 
 
@@ -44,6 +45,7 @@ app = App(
 )
 for verb, name in (
     (audit, "audit"),
+    (train, "train"),
     (verify, "verify"),
     (report, "report"),
     (compare, "compare"),

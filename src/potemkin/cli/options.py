@@ -59,19 +59,20 @@ class ModelOptions:
     image_size: int | None = None
     """For data in image folders: the short side is resized to this, the centre cropped."""
 
-    def bring(self, session: Session, model: str, data: str) -> tuple[Classifier, DataSource]:
+    def bring(self, session: Session, model: str, data: str, fresh: int | None = None) -> tuple[Classifier, DataSource]:
         """Load both, saying so; the model is tried on eight inputs of the data's shape.
 
-        A wrong option is a ConfigError, what it names a DataError or ModelError.
+        `fresh` is the seed of new weights, for training. A wrong option is a ConfigError, what it names a DataError or
+        ModelError.
         """
         from potemkin.data.load import load_data
 
         session.say(f"Loading the data {data} …")
         source = load_data(data, image_size=self.image_size)
         session.say(f"Loading the model {model} …")
-        return self._load(model, source.input_shape), source
+        return self._load(model, source.input_shape, fresh), source
 
-    def _load(self, spec: str, input_shape: Sequence[int]) -> Classifier:
+    def _load(self, spec: str, input_shape: Sequence[int], fresh: int | None) -> Classifier:
         from potemkin.models.loaders import load_model
 
         box, mean, std = self._box(), numbers("--mean", self.mean), numbers("--std", self.std)
@@ -87,6 +88,7 @@ class ModelOptions:
             crop=crop,
             device=self.device,
             input_shape=input_shape,
+            fresh=fresh,
         )
 
     def again(self, model: str, data: str) -> list[str]:

@@ -20,15 +20,17 @@ def report(
     answer: AnswerOptions = AnswerOptions(),
     session: Annotated[Session, Parameter(parse=False)],
 ) -> Reply:
-    """Draw report.html again from a bundle alone: no model, no data, no torch.
+    """Draw report.html again from a bundle or a training run alone: no model, no data, no torch.
 
     potemkin report runs/digits
 
     Args:
-        run: The folder that `potemkin audit --out` wrote.
+        run: The folder that `potemkin audit --out` or `potemkin train --out` wrote.
     """
     from potemkin.report.render import render
+    from potemkin.report.training import render_training
+    from potemkin.training.journal import RUN
 
-    path = render(run)
+    path = render_training(run) if (run / RUN).is_file() else render(run)
     data = json.dumps({"report": str(path), "bytes": path.stat().st_size}, ensure_ascii=False)
     return Reply(PASSED, data, lambda console: console.print(Text(plain(str(path))), soft_wrap=True))

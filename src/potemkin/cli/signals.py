@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during an evaluation: the first ends it with what is done, the next one aborts."""
+"""Ctrl-C and SIGTERM: the first ends what runs in good order, the next one aborts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ def interruptible(stopping: Callable[[], None]) -> Iterator[None]:
 
     A signal that is ignored (`nohup`, a job in the background) stays ignored.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     came = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -27,6 +24,31 @@ def interruptible(stopping: Callable[[], None]) -> Iterator[None]:
             stopping()
         raise KeyboardInterrupt
 
+    with _handled(interrupt):
+        yield
+
+
+@contextmanager
+def stoppable(stopping: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """The first SIGINT or SIGTERM only asks: yields whether it has; the second raises KeyboardInterrupt."""
+    came = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if came:
+            raise KeyboardInterrupt
+        came = True
+        stopping()
+
+    with _handled(interrupt):
+        yield lambda: came
+
+
+@contextmanager
+def _handled(interrupt: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     for number in before:

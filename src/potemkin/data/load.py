@@ -35,14 +35,16 @@ def load_data(spec: object, *, image_size: int | None = None, input_shape: tuple
     """A data source from `spec`: checked in form here, in values by `check_source` and `checked_batches`.
 
     - a text or path: "digits", "digits(part='train')", an `.npz` file (keys images|inputs|x and labels|y), an idx
-      images file with its labels file beside it (`.gz` too), a folder of images in class subfolders,
+      images file with its labels file beside it (`.gz` too), a folder of images in class subfolders, webdataset
+      shards (one `.tar`, or "shard-{000000..000146}.tar"), `.parquet` (one, a range, a folder of them),
       "module:function" or "path.py:function" returning anything of this list but a text. A registered name goes
       before a file of the same name: write "./digits" for the file.
     - (inputs, labels): arrays or tensors; a `DataSource`; a torch Dataset or DataLoader, or another iterable of
       (input, label) that can be read again and knows its length.
 
-    `image_size` (image folders only) resizes the short side and crops the centre. `input_shape` is the shape of one
-    example that the model expects, where known: it lets pictures with their channels last, (H, W, C), pass as they are.
+    `image_size` (pictures in folders, shards, parquet) resizes the short side and crops the centre. `input_shape` is
+    the shape of one example that the model expects, where known: it lets pictures with their channels last, (H, W, C),
+    pass as they are.
 
     Errors: DataError (the data), ConfigError (`spec` is no such thing, wrong arguments).
 
@@ -63,15 +65,46 @@ def _from_text(spec: str | os.PathLike[str], image_size: int | None, input_shape
         raise ConfigError(f"The data are named by an empty text ({spec!r}). Give {_forms()}.")
     found = _registered(spec) if isinstance(spec, str) else None
     path, kind = (Path(spec), "name") if found is not None else _look(spec)
+    pieces = "" if found is not None else _in_pieces(path, kind)
+    if pieces == "shards":
+        from potemkin.data.shards import open_shards
+
+        return open_shards(path, short_name(path), image_size)
+    if pieces == "parquet":
+        from potemkin.data.parquet import open_parquet
+
+        return open_parquet(path, short_name(path), image_size)
     if kind == "folder":
         from potemkin.data.folder import open_folder
 
-        return open_folder(path, _short(path), image_size)
+        return open_folder(path, short_name(path), image_size)
     if image_size is not None:
-        raise ConfigError(f"image_size={image_size} is for image folders; {str(spec)!r} is none. Leave it out.")
+        raise ConfigError(
+            f"image_size={image_size} is for image folders, .tar shards and .parquet; {str(spec)!r} is none. Leave it "
+            "out (shards(...) and parquet(...) take it between their brackets)."
+        )
     if found is not None:
         return found
     return _from_file(path, input_shape) if kind == "file" else _from_function(str(spec), input_shape)
+
+
+def _in_pieces(path: Path, kind: str) -> str:
+    """ "shards" or "parquet" if the data are one of these, or several files of it: a range in braces, a folder."""
+    named = path.name.lower()
+    if kind == "folder":
+        if not any(path.glob("*.parquet")):
+            return ""
+        classes = (item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
+        return "" if any(classes) else "parquet"
+    if kind != "file" and "{" not in str(path):
+        return ""
+    if re.search(r"\.(tar(\.\w+)?|tgz|tbz2?|txz)$", named):  # compressed ones too: they are refused in words
+        return "shards"
+    if named.endswith(".parquet"):
+        return "parquet"
+    if kind == "" and ":" not in str(path):
+        raise ConfigError(f"A range in braces is for .tar shards and .parquet files; {str(path)!r} is neither.")
+    return ""
 
 
 def _look(spec: str | os.PathLike[str]) -> tuple[Path, str]:
@@ -127,13 +160,13 @@ def _registered(spec: str) -> DataSource | None:
     return recipe.open()
 
 
-def _short(path: Path) -> str:
+def short_name(path: Path) -> str:
     """The last two parts: enough to know the file by, and no home folder in a report that is passed on."""
     return "/".join(part for part in path.parts[-2:] if part not in {path.anchor, ".", ".."}) or path.name or str(path)
 
 
 def _from_file(path: Path, input_shape: tuple[int, ...] | None) -> DataSource:
-    name = _short(path)
+    name = short_name(path)
     if path.suffix.lower() in {".npz", ".npy"}:
         from potemkin.data.npz import open_npz
 
@@ -157,7 +190,7 @@ def _from_function(spec: str, input_shape: tuple[int, ...] | None) -> DataSource
     if ":" in _WINDOWS_DRIVE.sub("", spec, count=1):
         if "://" in spec:
             raise DataError(f"{spec!r} is an address: nothing is downloaded. Fetch the file and give its path.")
-        return as_source(_returned(spec), name=_short(Path(spec)), input_shape=input_shape)
+        return as_source(_returned(spec), name=short_name(Path(spec)), input_shape=input_shape)
     match = _CALL.fullmatch(spec)
     if match is not None and find(match[1]) is not None:
         lookup(match[1], "data")  # raises: it is a model, an attack, ...
@@ -183,6 +216,7 @@ def _returned(spec: str) -> object:
 def _forms() -> str:
     names = ", ".join(entry.name for entry in entries("data"))
     return (
-        f"a registered name ({names}), a .npz file, an idx images file, a folder with one subfolder per class, or "
+        f"a registered name ({names}), a .npz file, an idx images file, a folder with one subfolder per class, "
+        ".tar shards, a .parquet file, or "
         "'module:function' / 'path.py:function' that returns (inputs, labels)"
     )

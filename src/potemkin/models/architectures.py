@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -62,10 +64,7 @@ class ResNet(nn.Module):
         self.norm = nn.BatchNorm2d(width)
         widths = [width] * (blocks + 1) + [2 * width] * blocks + [4 * width] * blocks
         self.stages = nn.Sequential(
-            *(
-                Block(before, after, stride=2 if after > before else 1)
-                for before, after in zip(widths[:-1], widths[1:], strict=True)
-            )
+            *(Block(before, after, stride=2 if after > before else 1) for before, after in pairwise(widths))
         )
         self.head = nn.Linear(4 * width, classes)
 

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load
 from torch import nn
 
+from potemkin.core.checks import number
 from potemkin.core.notation import Noted
 from potemkin.core.registry import register
-from potemkin.core.checks import number
 from potemkin.models.architectures import ResNet, SmallCNN
 from potemkin.models.digits_cnn import DigitsCNN
 

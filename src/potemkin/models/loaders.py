@@ -41,6 +41,7 @@ def load_model(
     crop: int | Sequence[int] | None = None,
     device: str | torch.device | None = "cpu",
     input_shape: Sequence[int] | None = None,
+    fresh: int | None = None,
 ) -> Classifier:
     """The classifier that `spec` names, with weights, preprocessing and box as given.
 
@@ -53,6 +54,7 @@ def load_model(
         mean, std, resize, crop: see `Preprocessing`.
         device: "cpu", "cuda", "auto"...; None: where the network's parameters are.
         input_shape: of one example, without rows; if given, eight of them are tried.
+        fresh: for training: a seed to draw new weights from, where no `weights` are given; see `fresh_model`.
 
     Raises: ModelError, in one paragraph that names the value and what to do; the cause is chained.
 
@@ -62,7 +64,7 @@ def load_model(
     try:
         wanted = any(value is not None for value in (mean, std, resize, crop))
         preprocessing = Preprocessing(mean, std, resize, crop) if wanted else None
-        made = _opened(spec, weights)
+        made = _opened(spec, weights) if fresh is None or weights is not None else fresh_model(str(spec), fresh)
         if isinstance(made, Classifier):
             classifier = _as_declared(made, str(spec), box, preprocessing, device)
         else:

@@ -37,7 +37,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder / CONFIG} is damaged (box {stored['box']!r}).")
     if not os.path.isfile(folder / WEIGHTS):
         raise ModelError(
-            f"The run {folder} has no {WEIGHTS} yet: nothing was evaluated. Go on with potemkin train --resume {folder}."
+            f"The run {folder} has no {WEIGHTS} yet: nothing was evaluated. Go on with it: potemkin train "
+            f"--resume {folder}."
         )
     if not isinstance(architecture, str):
         raise ModelError(

@@ -35,7 +35,7 @@ def page(bundle: Bundle) -> str:
         return typeset.shown(names[label], 60) if 0 <= label < len(names) else f"class {label}"
 
     return (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             record=record,
@@ -60,8 +60,9 @@ def page(bundle: Bundle) -> str:
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """What draws the pages: everything that comes from outside is escaped, and a name that is not there is an error."""
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -69,7 +70,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     for filter_ in (typeset.count, typeset.percent, typeset.rate, typeset.interval, typeset.number):
-        environment.filters[filter_.__name__] = filter_
-    environment.filters["shown"] = typeset.shown
-    environment.filters["code"] = typeset.code
-    return environment
+        made.filters[filter_.__name__] = filter_
+    made.filters["shown"] = typeset.shown
+    made.filters["code"] = typeset.code
+    return made

@@ -19,10 +19,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from potemkin.core.explain import first_line
 from potemkin.errors import BundleError, TrainingError
@@ -43,7 +43,7 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, A
         processes.wait()
         packed = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         with _quiet():
-            dcp.save(packed, storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True))
+            state_dict_saver.save(packed, storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True))
         if processes.first:
             with (partial / STATE).open("w", encoding="utf-8") as file:
                 json.dump({"state": state, "tensors": sorted(tensors)}, file, sort_keys=True)
@@ -81,7 +81,7 @@ def load(folder: Path, step: int, tensors: dict[str, Tensor]) -> None:
     where = _place(folder, step)
     try:
         with _quiet():
-            dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(where)))
+            state_dict_loader.load(tensors, storage_reader=HuggingFaceStorageReader(str(where)))
     except (Exception, CheckpointException) as error:
         raise BundleError(
             f"The checkpoint {where} cannot be read, or belongs to another network: {_told(error)}. Remove its folder "

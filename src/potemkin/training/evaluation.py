@@ -66,9 +66,7 @@ class Evaluator:
         self._check = pgd(steps=steps)
         self.passes = [0, 0]
 
-    def judge(
-        self, part: Subset, step: int, epoch: float, weights: Literal["current", "average"]
-    ) -> EvaluationLine:
+    def judge(self, part: Subset, step: int, epoch: float, weights: Literal["current", "average"]) -> EvaluationLine:
         """Count what is right on clean inputs, under the training attack, under one step, and what the audit cannot
         break."""
         self.passes = [0, 0]

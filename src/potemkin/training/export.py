@@ -1,7 +1,7 @@
 """What a run leaves behind: the best weights as safetensors, and what is needed to use them, as JSON.
 
-    model.safetensors   the weights that were best on validation, written whenever there are better ones
-    model.json          architecture, box, preprocessing: `load_model(folder)` reads both
+model.safetensors   the weights that were best on validation, written whenever there are better ones
+model.json          architecture, box, preprocessing: `load_model(folder)` reads both
 """
 
 from __future__ import annotations

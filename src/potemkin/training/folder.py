@@ -138,9 +138,7 @@ def start_point(folder: Path, trainer: Trainer, processes: Processes) -> None:
         append(folder, [_mark(trainer, "resumed", f"from the checkpoint at step {newest}")])
 
 
-def finish(
-    folder: Path, trainer: Trainer, processes: Processes, audit: Callable[[], Record | None]
-) -> Record | None:
+def finish(folder: Path, trainer: Trainer, processes: Processes, audit: Callable[[], Record | None]) -> Record | None:
     """Say how it ended; a finished run's best weights are audited by the first process."""
     if not processes.first:
         return None

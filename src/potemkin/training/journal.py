@@ -13,9 +13,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from potemkin.core.files import explained, write_whole
 from potemkin.errors import BundleError
@@ -91,7 +91,7 @@ class StepLine(Plain):
     step: Count
     epoch: float
     loss: Number
-    learning_rate: float
+    learning_rate: Number
     eps: Number
     """Mean radius of the rows, None without an adversary."""
     clean_right: Number
@@ -124,6 +124,12 @@ class EvaluationLine(Plain):
     """Right under one step of full length."""
     robust: Count
     """Held under the multi-step audit."""
+
+    @model_validator(mode="after")
+    def _counts_within_n(self) -> Self:
+        if max(self.clean, self.training_attack, self.one_step, self.robust) > self.n:
+            raise ValueError(f"a count above n = {self.n}")
+        return self
 
     @property
     def clean_accuracy(self) -> Rate:
@@ -183,10 +189,7 @@ class Journal:
         return [line for line in self.lines if isinstance(line, MarkLine)]
 
     def best(self) -> EvaluationLine | None:
-        """The evaluation whose weights were kept: most validation examples held, then most clean ones, then the first.
-
-        Where a run went back to earlier weights, what it lost does not count.
-        """
+        """The evaluation whose weights were kept: most validation examples held, then most clean, then the first."""
         lines = self.evaluations("validation")
         return max(lines, key=lambda line: (line.robust, line.clean, -line.step), default=None)
 

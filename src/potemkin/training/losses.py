@@ -44,9 +44,9 @@ def trades_divergence(clean: Tensor, adversarial: Tensor) -> Tensor:
 
     Source: Zhang et al. 2019, equation (5).  Differs: none.
     """
-    return F.kl_div(
-        adversarial.log_softmax(dim=1), clean.log_softmax(dim=1), reduction="none", log_target=True
-    ).sum(dim=1)
+    return F.kl_div(adversarial.log_softmax(dim=1), clean.log_softmax(dim=1), reduction="none", log_target=True).sum(
+        dim=1
+    )
 
 
 def mart_rows(clean: Tensor, adversarial: Tensor, y: Tensor, weight: float) -> Tensor:
@@ -79,7 +79,7 @@ def alignment(gradient: Tensor, other: Tensor) -> Tensor:
 def adversarial_softplus(logit: Tensor, weight: Tensor, y: Tensor, eps: float) -> Tensor:
     """The worst case of logistic regression within Linf(eps), in closed form; per row.
 
-        max_{|d| <= eps} zeta(-s (w.(x + d) + b)) = zeta(eps ||w||_1 - s (w.x + b)),   s = 2y - 1,  zeta(z) = log(1 + e^z)
+        max_{|d| <= eps} zeta(-s (w.(x + d) + b)) = zeta(eps ||w||_1 - s (w.x + b)),  s = 2y - 1, zeta(z) = log(1 + e^z)
 
     Args:
         logit: (B,) w.x + b.  weight: (d,) w.  y: (B,) labels 0 or 1.

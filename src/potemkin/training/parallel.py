@@ -136,7 +136,8 @@ class Replicas:
         together = torch.cat([buffer.reshape(-1).float() for buffer in floats])
         dist.all_reduce(together)
         together /= self.processes.world
-        for buffer, mean in zip(floats, together.split([buffer.numel() for buffer in floats]), strict=True):
+        means = torch.split(together, [buffer.numel() for buffer in floats])
+        for buffer, mean in zip(floats, means, strict=True):
             buffer.copy_(mean.reshape(buffer.shape))
 
     @torch.no_grad()

@@ -164,4 +164,5 @@ def _radii_in(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         raise DataError(f"{path} holds {values.dtype} of shape {values.shape}; one number per example is needed.")
     if not np.isfinite(values).all() or (values < 0).any():
         raise DataError(f"{path} holds radii that are negative or no numbers; each must be at least 0.")
-    return values.astype(np.float32)
+    radii: np.ndarray[tuple[int], np.dtype[np.float32]] = values.astype(np.float32)
+    return radii

@@ -74,9 +74,7 @@ class Stream:
         plan = self._plan(step // self._replays)
         reader = _Reader(self._sources)
         if self._workers:
-            loaded = DataLoader(
-                reader, sampler=plan, batch_size=None, num_workers=self._workers, prefetch_factor=4
-            )  # type: ignore[arg-type]
+            loaded = DataLoader(reader, sampler=plan, batch_size=None, num_workers=self._workers, prefetch_factor=4)
         for number, answer in enumerate(loaded if self._workers else map(reader.__getitem__, plan)):
             if isinstance(answer, PotemkinError):
                 raise answer

@@ -28,15 +28,16 @@ class SyncedNorm(_BatchNorm):
         count = x.numel() // x.shape[1] * dist.get_world_size()
         shape = (1, -1) + (1,) * (x.dim() - 2)
         wide = x.float()
-        mean = all_reduce(wide.sum(dims)) / count
+        mean: Tensor = all_reduce(wide.sum(dims)) / count  # type: ignore[no-untyped-call]
         centred = wide - mean.view(shape)
-        var = all_reduce(centred.square().sum(dims)) / count
+        var: Tensor = all_reduce(centred.square().sum(dims)) / count  # type: ignore[no-untyped-call]
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             self._remember(mean.detach(), var.detach() * (count / max(1, count - 1)))
         out = centred * torch.rsqrt(var + self.eps).view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
-        return out.to(x.dtype)
+        normalised: Tensor = out.to(x.dtype)
+        return normalised
 
     def _remember(self, mean: Tensor, var: Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None
@@ -53,20 +54,16 @@ class SyncedNorm(_BatchNorm):
 def synchronised(net: nn.Module, device: torch.device) -> nn.Module:
     """The network with every batch normalisation synchronised, names of parameters and buffers unchanged."""
     if device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
         return converted
     return _converted(net)
 
 
 def _converted(part: nn.Module) -> nn.Module:
     if isinstance(part, _BatchNorm) and not isinstance(part, SyncedNorm):
-        synced = SyncedNorm(
-            part.num_features, part.eps, part.momentum, part.affine, part.track_running_stats
-        )
+        synced = SyncedNorm(part.num_features, part.eps, part.momentum, part.affine, part.track_running_stats)
         synced._parameters, synced._buffers, synced.training = part._parameters, part._buffers, part.training
         return synced
     for name, child in part.named_children():
         setattr(part, name, _converted(child))
     return part
-
-

@@ -212,4 +212,3 @@ def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
             f"{', '.join(sorted(vars(settings)))}."
         )
     return replace(settings, **changes)
-

@@ -17,7 +17,7 @@ from potemkin.core.random import row_keys, text_key
 from potemkin.data.source import Batch
 from potemkin.training import alarms, averages, checkpoint
 from potemkin.training.evaluation import Evaluator, Subset
-from potemkin.training.examples import Attacked, Examples, Learnt
+from potemkin.training.examples import Attacked, Examples
 from potemkin.training.export import write_best
 from potemkin.training.inner import Adversary
 from potemkin.training.journal import AlarmLine, AnyLine, Cost, EvaluationLine, MarkLine, Passes, StepLine, append
@@ -136,9 +136,9 @@ class Trainer:
         recipe = self.recipe
         with self.replicas.quiet():
             if self.state.step < self.state.recovers_until and recipe.adversary is not None:
-                return _recovery(recipe).search(
-                    self.learner, given, recipe.threats[0], torch.full_like(given.streams.keys[:, 0], recipe.radius, dtype=torch.float32)
-                )  # fmt: skip
+                within = recipe.threats[0]
+                eps = torch.full((len(given),), float(within.eps), device=given.x.device)
+                return _recovery(recipe).search(self.learner, given, within, eps)
             return recipe.attack(self.learner, given)
 
     def _uphill(self, given: Examples, attacked: Attacked | None) -> AbstractContextManager[None]:
@@ -151,7 +151,8 @@ class Trainer:
     def _parts(self, batches: list[Batch]) -> list[Examples]:
         """The batch on the device, augmented, cut into parts; torch's own draws (dropout) begin at the step's place."""
         step, world = self.state.step, self.processes.world
-        words = row_keys(self.settings.seed, torch.tensor([step]), STEP, torch.tensor(self.processes.rank), torch.tensor(world))
+        rank = torch.tensor(self.processes.rank)
+        words = row_keys(self.settings.seed, torch.tensor([step]), STEP, rank, torch.tensor(world))
         torch.manual_seed(int(words[0, 0]) << 20 ^ int(words[0, 1]))
         given = as_examples(
             batches, self.processes.device, self.settings.seed, step // self.stream.steps_per_epoch,
@@ -208,7 +209,7 @@ class Trainer:
         self.state.cost = [old + new for old, new in zip(self.state.cost, counted, strict=True)]
         line = StepLine(
             step=self.state.step, epoch=self._epoch, seconds=self._seconds, cost=_cost(self.state.cost),
-            learning_rate=self.optimiser.param_groups[0]["lr"], **self._window.flush(self.processes),
+            learning_rate=self.optimiser.param_groups[0]["lr"], **self._window.flush(self.processes),  # type: ignore[arg-type]
         )  # fmt: skip
         self._write([line])
         self._raise_alarms(alarms.of_steps([line]), of=("not_a_number", "dead_attack"))
@@ -265,8 +266,9 @@ class Trainer:
         self.state.active = sorted(({*self.state.active} - {*of}) | {alarm.name for alarm in found})
 
     def _may_go_back(self, name: str) -> bool:
-        collapsed = name in ("catastrophic_overfitting", "not_a_number")
-        return self.settings.rollback and collapsed and self.state.good is not None and self.state.rollbacks < MOST_ROLLBACKS
+        if not self.settings.rollback or self.state.good is None or self.state.rollbacks >= MOST_ROLLBACKS:
+            return False
+        return name in ("catastrophic_overfitting", "not_a_number")
 
     def _go_back(self) -> None:
         """The last good weights, other random streams, and PGD for an epoch; the step goes on."""
@@ -350,5 +352,3 @@ def _recovery(recipe: Recipe) -> Adversary:
 def _cost(numbers: list[int]) -> Cost:
     pairs = [Passes(forwards=numbers[k], backwards=numbers[k + 1]) for k in (0, 2, 4)]
     return Cost(attack=pairs[0], learning=pairs[1], evaluation=pairs[2])
-
-

@@ -37,14 +37,14 @@ def moved_uphill(net: nn.Module, gamma: float, loss: Callable[[], Tensor]) -> It
             moved.append((parameter, parameter.detach().clone()))
             length = parameter.grad.norm()
             parameter.add_(parameter.grad * (gamma * parameter.norm() / (length + 1e-20)))
-    for parameter, kept in zip(net.parameters(), kept_grads, strict=True):
-        parameter.grad = kept
+    for weight, kept in zip(net.parameters(), kept_grads, strict=True):
+        weight.grad = kept
     try:
         yield
     finally:
         with torch.no_grad():
-            for parameter, before in moved:
-                parameter.copy_(before)  # not subtracted: they come back bit for bit
+            for weights, before in moved:
+                weights.copy_(before)  # not subtracted: they come back bit for bit
 
 
 @contextmanager

@@ -35,7 +35,6 @@ __all__ = [
     "PerExample",
     "RMSProp",
     "Recipe",
-    "SGD",
     "Shift",
     "Stepwise",
     "UniformEps",

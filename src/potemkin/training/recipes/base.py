@@ -65,10 +65,9 @@ class Recipe(Noted, ABC):
     def __post_init__(self) -> None:
         if not isinstance(self.eps, Radius):
             number("eps of a training recipe (the radius, in input units, such as 8/255)", self.eps, low=0.0)
-        for name, allowed in (
-            ("norm", tuple(NORMS)), ("over", ("max", "average")), ("inner", ("eval", "train")), ("keep", ("last", "best"))
-        ):  # fmt: skip
-            choice(f"{name} of a training recipe", getattr(self, name), allowed)
+        allowed = {"norm": (*NORMS,), "over": ("max", "average"), "inner": ("eval", "train"), "keep": ("last", "best")}
+        for name, values in allowed.items():
+            choice(f"{name} of a training recipe", getattr(self, name), values)
         for name in ("eps_ramp", "label_smoothing", "extra", "awp_after"):
             number(name, getattr(self, name), low=0.0, high=1.0, open_high=True)
         number("awp", self.awp, low=0.0)
@@ -119,9 +118,7 @@ class Recipe(Noted, ABC):
             return None
         chosen = given.rows(first, last)
         ramp = min(1.0, given.progress / self.eps_ramp) if self.eps_ramp else 1.0
-        found = [
-            self.adversary.search(learner, chosen, each, ramp * self._eps(each, chosen)) for each in self.threats
-        ]
+        found = [self.adversary.search(learner, chosen, each, ramp * self._eps(each, chosen)) for each in self.threats]
         if len(found) == 1:
             return found[0]
         return _together(found) if self.over == "average" else _worst(learner, chosen, found, self.inner)
@@ -178,17 +175,20 @@ def at(given: Examples, attacked: Attacked | None) -> tuple[Tensor, Examples]:
 def repeated(given: Examples, times: int) -> Examples:
     """The rows, all of them `times` times over."""
 
-    def over(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.repeat(times, *(1,) * (tensor.dim() - 1))
+    def over(tensor: Tensor) -> Tensor:
+        return tensor.repeat(times, *(1,) * (tensor.dim() - 1))
 
     return replace(
         given, x=over(given.x), y=over(given.y), positions=over(given.positions),
-        partner=over(given.partner), share=over(given.share),
+        partner=None if given.partner is None else over(given.partner),
+        share=None if given.share is None else over(given.share),
     )  # fmt: skip
 
 
 def _together(found: list[Attacked]) -> Attacked:
-    return Attacked(*(torch.cat([getattr(each, name) for each in found]) for name in ("points", "dead", "eps", "moved")))
+    return Attacked(
+        *(torch.cat([getattr(each, name) for each in found]) for name in ("points", "dead", "eps", "moved"))
+    )
 
 
 @torch.no_grad()

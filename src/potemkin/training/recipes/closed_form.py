@@ -92,4 +92,5 @@ def worst_case(net: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
         returned = net(x)
         logit = returned.reshape(len(x), -1)
         logit = logit[:, -1] - (logit[:, 0] if logit.shape[1] == 2 else 0)
-        return (2 * y.to(logit.dtype) - 1) * logit > eps * linear_weight(net).abs().sum()
+        stays: Tensor = (2 * y.to(logit.dtype) - 1) * logit > eps * linear_weight(net).abs().sum()
+        return stays

@@ -126,4 +126,3 @@ class grad_align(OnAttacked, Recipe):
         logits = learner.beside(point)
         total = F.cross_entropy(logits, given.y, reduction="sum")
         return torch.autograd.grad(total, point, create_graph=True)[0]
-
