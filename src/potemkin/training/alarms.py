@@ -47,8 +47,8 @@ def catastrophic_overfitting(train: Sequence[EvaluationLine]) -> Told | None:
         return None
     return (
         f"Accuracy under the multi-step check fell from {share(best.robust, now.n)} to {share(now.robust, now.n)} of "
-        f"training examples, under the training attack it is {share(now.training_attack, now.n)}: the network has learnt to "
-        "withstand that attack alone.",
+        f"training examples, under the training attack it is {share(now.training_attack, now.n)}: the network has "
+        "learnt to withstand that attack alone.",
         "Go back to the best checkpoint (--rollback does), and train with n_fgsm, grad_align, pgd_at or a smaller eps.",
         {"before": best.robust, "now": now.robust, "training_attack": now.training_attack, "n": now.n},
     )
@@ -85,7 +85,7 @@ def gradient_masking(validation: Sequence[EvaluationLine]) -> Told | None:
         return None
     return (
         f"One step leaves {share(now.one_step, now.n)} of {now.n} validation examples right, the multi-step check "
-        f"leaves {share(now.robust, now.n)}: the gradients inside the ball are of no use, and robustness is overstated.",
+        f"leaves {share(now.robust, now.n)}: gradients inside the ball are of no use, and robustness is overstated.",
         "Do not trust the robust accuracy of this run. Look for saturated outputs, quantisation or randomness in the "
         "network, and audit it with attacks that need no gradients.",
         {"one_step": now.one_step, "robust": now.robust, "n": now.n},

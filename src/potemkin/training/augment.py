@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -114,7 +115,9 @@ class Cutmix(Noted):
     def apply(self, given: Examples) -> Examples:
         x = _pictures(given.x, self)
         area = 0.5 * given.streams.uniform(0, (), purpose=MIX)
-        side = (area * x.shape[2] * x.shape[3]).sqrt().round().long()
+        pixels = x.shape[2] * x.shape[3]
+        # Rounded up, the largest squares would have more than half, and the label of the smaller part be steered by.
+        side = (area * pixels).sqrt().round().long().clamp_(max=math.isqrt(pixels // 2))
         inside = _square(given, x, PLACE, side)
         share = 1 - inside.float().mean(dim=(1, 2, 3))
         return replace(given, x=torch.where(inside, _next(x), x), partner=_next(given.y), share=share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,7 +57,7 @@ class SWA(Noted):
         if progress < self.start or not progress:
             return 1.0
         since = step * (1 - self.start / progress)  # steps made after the start, this one included
-        return 1 / max(1.0, 1 + since)
+        return 1 / (1 + math.floor(since + 1e-6))  # whole steps: weights from before the start have no part in it
 
 
 @torch.no_grad()

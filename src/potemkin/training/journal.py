@@ -242,6 +242,8 @@ def append(folder: Path, lines: list[AnyLine]) -> None:
 
 
 def cut_after(folder: Path, step: int) -> None:
-    """Drop the lines after `step`, which a resumed run writes again."""
+    """Drop the lines after the checkpoint at `step`, and what said that the run was over: it writes them again."""
+    ends = {"finished", "stopped"}
     kept = [line for line in _lines(folder / LOG) if line.step <= step]
+    kept = [line for line in kept if not (isinstance(line, MarkLine) and line.what in ends)]
     write_whole(folder / LOG, "".join(line.model_dump_json() + "\n" for line in kept))

@@ -82,7 +82,7 @@ class RMSProp(Optimiser):
     """RMSProp, as the Inception networks of Kurakin et al. were trained with.
 
     Source: Kurakin et al. 2017, section 4 (lr 0.045 for 50 machines of 32).
-    Differs: smoothing 0.9, momentum 0.9 and epsilon 1 are Inception's, recalled.
+    Differs: smoothing 0.9, momentum 0.9 and epsilon 1 are Inception's, recalled; epsilon is added outside of the root.
     """
 
     lr: float = 0.045
@@ -93,6 +93,8 @@ class RMSProp(Optimiser):
 
     def __post_init__(self) -> None:
         self._check(lr=0.0, momentum=0.0, weight_decay=0.0)
+        number("smoothing of RMSProp", self.smoothing, low=0.0, high=1.0, open_high=True)
+        number("epsilon of RMSProp", self.epsilon, low=0.0, open_low=True)
 
     def make(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(

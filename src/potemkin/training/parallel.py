@@ -96,7 +96,7 @@ class Replicas:
             raise ConfigError("No parameter of the network learns (requires_grad is off everywhere).")
         if not self.sharded:
             # Buffers are averaged by `settle`: rank 0's statistics alone would waste the others'.
-            return DistributedDataParallel(net, broadcast_buffers=False)
+            return DistributedDataParallel(net, forward_sync_buffers=False)
         mesh = init_device_mesh(self.processes.device.type, (self.processes.world,))
         for child in net.children():
             if any(p.requires_grad for p in child.parameters()):

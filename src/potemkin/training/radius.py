@@ -147,7 +147,8 @@ class PerExample(Noted):
         return _READ[self.file]
 
     def check(self, examples: int) -> None:
-        """Refuse a file that has not one eps per example."""
+        """Refuse a file that has not one eps per example; it is read anew, so that a run has what stands there now."""
+        _READ.pop(self.file, None)
         if len(self._read()) != examples:
             raise DataError(f"{self.file} has {len(self._read())} radii, the training data {examples} examples.")
 

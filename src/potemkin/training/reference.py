@@ -10,7 +10,7 @@ from potemkin.attacks.parts.starts import Inside
 from potemkin.errors import ConfigError, DataError, suggest
 from potemkin.training.augment import Flip, Shift
 from potemkin.training.averages import EMA
-from potemkin.training.optimisers import SGD, AdamW, Cosine, Cyclic
+from potemkin.training.optimisers import SGD, AdamW, Cosine
 from potemkin.training.recipes.base import Recipe
 from potemkin.training.recipes.multi_step import pgd_at
 from potemkin.training.recipes.one_step import n_fgsm
@@ -59,11 +59,11 @@ REFERENCES: dict[str, Reference] = {
         20.0,
     ),
     "cifar10": Reference(
-        "resnet(width=32)",
+        "resnet",
         "$POTEMKIN_DATA/cifar10/train.npz",
         "$POTEMKIN_DATA/cifar10/test.npz",
         n_fgsm(eps=8 / 255, augment=(Shift(4), Flip()), average=EMA(0.998)),
-        Settings(epochs=30, batch_size=128, optimiser=SGD(lr=0.2, nesterov=True), schedule=Cyclic(), precision="bf16"),
+        Settings(epochs=30, optimiser=SGD(lr=0.2, nesterov=True), precision="bf16", evaluate_every=296),
         60.0,
     ),
 }

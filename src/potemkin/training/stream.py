@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from potemkin.core.random import RowStreams, row_keys, text_key
 from potemkin.data.checks import check_batch
 from potemkin.data.source import Batch, DataSource, Ints, id_key
-from potemkin.errors import DataError, PotemkinError
+from potemkin.errors import ConfigError, DataError, PotemkinError
 from potemkin.training.examples import Examples
 
 TRAINING = text_key("training")
@@ -61,6 +61,11 @@ class Stream:
         self._own, self._extra = batch_size - extra_rows, extra_rows
         self._replays, self._workers = replays, workers
         self._box, self._classes = box, classes
+        if extra is not None and not 0 < extra_rows < batch_size:
+            raise ConfigError(
+                f"The extra data's share comes to {extra_rows} of {batch_size} rows per batch: change the recipe's "
+                "extra or batch_size, so that both parts have rows."
+            )
         if len(positions) < self._own:
             raise DataError(
                 f"There are {len(positions)} training examples in {source.name}, fewer than one batch of {self._own}: "

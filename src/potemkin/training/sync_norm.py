@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; every process's loss depends on it, so gradients are summed alike."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradients[0].contiguous())
+
+
+def _summed(x: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
+    return total
 
 
 class SyncedNorm(_BatchNorm):
@@ -28,9 +48,9 @@ class SyncedNorm(_BatchNorm):
         count = x.numel() // x.shape[1] * dist.get_world_size()
         shape = (1, -1) + (1,) * (x.dim() - 2)
         wide = x.float()
-        mean: Tensor = all_reduce(wide.sum(dims)) / count  # type: ignore[no-untyped-call]
+        mean = _summed(wide.sum(dims)) / count
         centred = wide - mean.view(shape)
-        var: Tensor = all_reduce(centred.square().sum(dims)) / count  # type: ignore[no-untyped-call]
+        var = _summed(centred.square().sum(dims)) / count
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             self._remember(mean.detach(), var.detach() * (count / max(1, count - 1)))
         out = centred * torch.rsqrt(var + self.eps).view(shape)

@@ -173,7 +173,8 @@ def _trainer(task: Task, folder: Path, processes: Processes, judged: Classifier)
         extra=task.extra, extra_rows=task.extra_rows, replays=recipe.replays, workers=settings.workers,
         box=task.box, classes=model.classes,
     )  # fmt: skip
-    if settings.channels_last:
+    if settings.channels_last and not (processes.world > 1 and settings.parallel == "fsdp"):
+        # Sharded parameters must be contiguous; inputs in channels-last are enough for the kernels to follow.
         model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     replicas = Replicas(model.net, processes, settings)
     learner = Learner(

@@ -19,11 +19,12 @@ from potemkin.threat.sets.base import PerturbationSet
 from potemkin.threat.sets.l1 import L1
 from potemkin.threat.sets.l2 import L2
 from potemkin.threat.sets.linf import Linf
+from potemkin.training.augment import Cutmix, Mixup
 from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
 from potemkin.training.losses import mean
-from potemkin.training.radius import Radius
+from potemkin.training.radius import PerExample, Radius
 
 NORMS: dict[str, Any] = {"Linf": Linf, "L2": L2, "L1": L1}
 
@@ -89,11 +90,12 @@ class Recipe(Noted, ABC):
 
     @property
     def attack_passes(self) -> tuple[int, int]:
-        """(forwards, backwards) of the inner attack per attacked row."""
+        """(forwards, backwards) of the inner attack per attacked row, all sets together."""
         if self.adversary is None:
             return 0, 0
-        steps = self.adversary.attack.steps_for(self.radius)
-        return steps + (self.adversary.keep == "best"), steps
+        steps = sum(self.adversary.attack.steps_for(float(each.eps)) for each in self.threats)
+        looks = (self.adversary.keep == "best") + (len(self.threats) > 1 and self.over == "max")
+        return steps + looks * len(self.threats), steps
 
     @property
     def radius(self) -> float:
@@ -208,10 +210,15 @@ def _worst(learner: Learner, given: Examples, found: list[Attacked], mode: str) 
 def _check_parts(recipe: Recipe) -> None:
     if not all(isinstance(each, PerturbationSet) for each in recipe.sets):
         raise ConfigError(f"sets={recipe.sets!r} of a training recipe: give sets, such as (Linf(8/255), L2(0.5)).")
-    if recipe.sets and (recipe.eps != 8 / 255 or recipe.norm != "Linf"):
+    # Compared with the recipe's own default: a recipe whose eps is drawn may be given sets, too.
+    if recipe.sets and (recipe.eps != type(recipe).eps or recipe.norm != "Linf"):
         raise ConfigError("A training recipe takes eps and norm, or sets, not both: the sets have a radius each.")
     for part in recipe.augment:
         if not callable(getattr(part, "apply", None)):
             raise ConfigError(f"{part!r} is no augmentation; for example augment=(Shift(4), Flip()).")
+    if sum(isinstance(part, Mixup | Cutmix) for part in recipe.augment) > 1:
+        raise ConfigError(f"augment={recipe.augment!r}: a row has room for two labels; give Mixup() or Cutmix(), once.")
+    if isinstance(recipe.eps, PerExample) and recipe.extra:
+        raise ConfigError(f"{recipe.eps!r} has no radii for the extra data (extra={recipe.extra:g}): leave one out.")
     if recipe.average is not None and not callable(getattr(recipe.average, "weight", None)):
         raise ConfigError(f"average={recipe.average!r} is no average; for example average=EMA(0.995).")

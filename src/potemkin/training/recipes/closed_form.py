@@ -7,19 +7,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from potemkin.core.canonical import show
 from potemkin.core.checks import number
 from potemkin.core.registry import register
-from potemkin.errors import ModelError
+from potemkin.errors import ConfigError, ModelError
+from potemkin.training.augment import Cutmix, Mixup
 from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
 from potemkin.training.losses import adversarial_softplus, l1_decay, mean
+from potemkin.training.radius import Radius
 from potemkin.training.recipes.base import Recipe
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class _Logistic(Recipe):
     """Two classes, one linear layer with one or two outputs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_smoothing or any(isinstance(part, Mixup | Cutmix) for part in self.augment):
+            raise ConfigError(f"{show(self)}: the closed form is for whole labels: no label_smoothing, no mixed rows.")
 
     @property
     def adversary(self) -> Adversary | None:
@@ -42,6 +50,19 @@ class softplus(_Logistic):
     Cost per row: 1 forward and its backward; no attack.
     Source: Goodfellow et al. 2015, section 5 (eps 0.25, MNIST 3 against 7).  Differs: see the loss.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sets or self.norm != "Linf" or self.eps_ramp or isinstance(self.eps, Radius):
+            raise ConfigError(f"{show(self)}: the closed form is for Linf and one eps, a number, throughout the run.")
+
+    def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:
+        if learner.preprocessing is not None:
+            raise ModelError(
+                "softplus() knows the worst case in the units of the linear layer's own inputs, and this model has a "
+                "preprocessing (mean, std) before it: leave that out."
+            )
+        return super().loss(learner, given, attacked)
 
     def rows(self, logit: Tensor, weight: Tensor, y: Tensor) -> Tensor:
         return adversarial_softplus(logit, weight, y, self.radius)

@@ -118,11 +118,9 @@ class kurakin(Recipe):
         clean = given.rows(k, len(given))
         both = learner.learn(torch.cat([points, clean.x]))
         adversarial, natural = both[: len(points)], both[len(points) :]
-        loss = mixed_loss(
-            clean.cross_entropy(natural, self.label_smoothing),
-            repeats.cross_entropy(adversarial, self.label_smoothing),
-            self.weight,
-        )
+        rows = repeats.cross_entropy(adversarial, self.label_smoothing)
+        rows = rows.reshape(-1, k).mean(dim=0)  # over several sets, which leave k rows to weigh
+        loss = mixed_loss(clean.cross_entropy(natural, self.label_smoothing), rows, self.weight)
         return Learnt(loss, natural.detach(), clean.y, adversarial.detach(), repeats.y)
 
 

@@ -116,7 +116,7 @@ class trades(_CleanAndAttacked):
     @property
     def attack_passes(self) -> tuple[int, int]:
         forwards, backwards = super().attack_passes
-        return forwards + 1, backwards
+        return forwards + len(self.threats), backwards
 
     def combine(self, given: Examples, clean: Tensor, repeats: Examples, again: Tensor, adversarial: Tensor) -> Tensor:
         natural = mean(given.cross_entropy(clean, self.label_smoothing))

@@ -62,7 +62,7 @@ class n_fgsm(OnAttacked, Recipe):
 
     Cost per row: 1 forward, 1 input backward, then 1 forward and its backward.
     Source: de Jorge et al. 2022, Algorithm 1 (k = 2).
-    Differs: outside Linf the step is that norm's steepest direction.
+    Differs: x + u is clipped to the box before the step, too; outside Linf the step is that norm's steepest direction.
     """
 
     noise: float = 2.0
@@ -94,7 +94,7 @@ class grad_align(OnAttacked, Recipe):
 
     Cost per row: 1 forward, 1 input backward, then 3 forwards and as many backwards, two of them twice differentiated.
     Source: Andriushchenko and Flammarion 2020, equation (6); weight 0.2 at eps 8/255.
-    Differs: the two passes for the penalty leave running statistics alone.
+    Differs: the two passes for the penalty leave running statistics alone; x + u is projected into the box.
     """
 
     weight: float = 0.2
