@@ -51,10 +51,11 @@ format: $(STAMP)  ## what `make check` wants, done
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## every benchmark; each writes a JSON with machine, date and versions
+bench: $(STAMP) $(PEERS)/installed  ## every benchmark; each writes a JSON with machine, date and versions
 	@test -n "$(POTEMKIN_DATA)" || { echo "The benchmarks need real pictures: set POTEMKIN_DATA to their folder"; exit 1; }
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/invariance.py
+	POTEMKIN_PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/python benchmarks/training.py
 
 docs: $(STAMP)  ## check the links of every page and run the code of README and guide
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/e2e/test_docs.py

@@ -6,4 +6,6 @@ They share no code with potemkin and never import it. One file per paper; every 
 
 `logits` is any callable from (B, ...) float64 to (B, K); `eps` and `step_size` are numbers or one number per row;
 `start` is the first point, `x` itself when left out; nothing here draws a random number.
+
+`training` is of another kind: losses and inner searches of adversarial training, in numpy with hand-written gradients.
 """

@@ -15,7 +15,7 @@ from potemkin.core.registry import Entry, entries
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 NO_PAPER = {"Box", "Rectangle", "Features"}  # where a set lies: nothing to cite
-NAMED = [e for kind in ("attack", "set", "objective", "part") for e in entries(kind) if e.name not in NO_PAPER]
+NAMED = [e for kind in ("attack", "recipe", "set", "objective", "part") for e in entries(kind) if e.name not in NO_PAPER]
 
 
 def spellings() -> Iterator[tuple[str, str]]:
@@ -28,8 +28,9 @@ def spellings() -> Iterator[tuple[str, str]]:
 
 
 def public_calls() -> Iterator[tuple[str, Callable[..., object]]]:
-    yield from ((name, getattr(potemkin, name)) for name in potemkin.__all__ if name != "__version__")
-    yield from ((entry.name, entry.factory) for kind in ("part", "model", "data") for entry in entries(kind))
+    public = ((name, getattr(potemkin, name)) for name in potemkin.__all__ if name != "__version__")
+    yield from ((name, value) for name, value in public if callable(value))
+    yield from ((entry.name, entry.factory) for kind in ("part", "model", "data", "recipe") for entry in entries(kind))
 
 
 def test_every_argument_is_spelled_as_the_glossary_has_it() -> None:
@@ -55,7 +56,7 @@ def test_docstrings_name_their_source_and_what_differs(entry: Entry) -> None:
 def test_something_is_registered_under_each_kind() -> None:
     """So that the test above cannot pass by looking at nothing."""
     kinds = {entry.kind for entry in NAMED}
-    assert kinds == {"attack", "set", "objective", "part"}
+    assert kinds == {"attack", "recipe", "set", "objective", "part"}
     assert len(NAMED) >= 30
 
 

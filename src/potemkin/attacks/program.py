@@ -235,6 +235,9 @@ def keep_best(state: StateT, reply: Reply) -> StateT:
 
 def clean_gradient(gradient: Tensor) -> Tensor:
     """Zero the rows whose gradient is not finite: `sign(nan)` would freeze them in silence or spread."""
-    kept = spread(finite(gradient).to(gradient.dtype), gradient)
+    whole = finite(gradient)
+    if gradient.device.type == "cpu" and bool(whole.all()):
+        return gradient  # nearly always; elsewhere asking would wait for the device
+    kept = spread(whole.to(gradient.dtype), gradient)
     # Infinity times zero is NaN again, hence the second half; two cheap passes instead of one expensive `where`.
     return (gradient * kept).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)

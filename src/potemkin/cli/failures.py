@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cyclopts import CoercionError, CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
 from potemkin.core.explain import first_line
-from potemkin.errors import PotemkinError
+from potemkin.errors import PotemkinError, TrainingError
 
 PASSED, GATE_FAILED, USAGE, FAILED = 0, 1, 2, 4
 
@@ -37,7 +37,7 @@ def explain(error: BaseException) -> Failure:
     kind = type(error).__name__
     if isinstance(error, CycloptsError):
         return Failure("UsageError", _usage(error), USAGE)
-    if _out_of_memory(error):
+    if _out_of_memory(error) and not isinstance(error, TrainingError):  # which says itself what to lower
         return Failure("OutOfMemory", f"The memory is full ({kind}: {first_line(error)}). {_LESS}", FAILED)
     if isinstance(error, PotemkinError):
         return Failure(kind, str(error), error.exit_code)

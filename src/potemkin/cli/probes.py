@@ -22,6 +22,8 @@ DISTRIBUTION = "potemkin-ml"
 REQUIRED = ("torch", "numpy", "pillow", "safetensors", "pydantic", "rich", "cyclopts", "jinja2")
 EXTRAS = {
     "vision": "torchvision's models and weights",
+    "parquet": "parquet files as data",
+    "tensorboard": "scalars of training runs for TensorBoard",
     "test": "the test suite",
     "dev": "lint and types",
     "docs": "the check of the pages",

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from potemkin.cli.failures import GATE_FAILED, PASSED
+from potemkin.cli.failures import FAILED, GATE_FAILED, PASSED
 from potemkin.cli.options import ANSWER, AnswerOptions, ModelOptions, Switch
 from potemkin.cli.session import Reply, Session
 from potemkin.cli.signals import stoppable
 from potemkin.cli.training import Lines, Trained
-from potemkin.errors import ConfigError, suggest
+from potemkin.errors import BundleError, ConfigError, TrainingError, suggest
 
 if TYPE_CHECKING:
     from potemkin.data.source import DataSource
@@ -122,7 +122,9 @@ def train(
     potemkin train --resume runs/robust
 
     Built-in architectures begin with new weights (--weights to go on from others), your function's network as it comes.
-    Several processes: torchrun --nproc-per-node 8 -m potemkin train … Exit code 1: an alarm was raised.
+    Several processes: torchrun --nproc-per-node 8 -m potemkin train …
+
+    Exit code 1: an alarm was raised. 4: interrupted, or it could not go on; --resume goes on.
 
     Args:
         model: digits-cnn, 'resnet(width=32)', my_models:resnet20, path.py:function, or the folder of another run.
@@ -134,9 +136,9 @@ def train(
     if run.record is not None or first_process():
         report = _draw(session, run.folder)
     trained = Trained(run, report, asked.data_again)
-    alarms = [line.name for line in run.journal.alarms()]
+    code = FAILED if trained.interrupted else GATE_FAILED if run.journal.alarms() else PASSED
     told = trained.data()
-    return Reply(GATE_FAILED if alarms else PASSED, json.dumps(told, indent=2, ensure_ascii=False), trained.show)
+    return Reply(code, json.dumps(told, indent=2, ensure_ascii=False), trained.show)
 
 
 def first_process() -> bool:
@@ -166,15 +168,17 @@ class Asked:
         say("Loading PyTorch …")
         from potemkin.training.train import run_task
 
+        place = self.folder.resume or self.folder.out
+        assert place is not None
         with stoppable(shown.stopping) as stop_asked:
-            task, test = self._task(session)
-            for note in task.notes:
-                session.warn(note)
-            place = self.folder.resume or self.folder.out
-            assert place is not None
-            say(f"Training with {task.recipe!r} on {task.model.device} …")
-            run = run_task(task, place, self.folder.overwrite, resumed is not None, test, shown.update, stop_asked)
-        return run
+            try:
+                task, test = self._task(session)
+                for note in task.notes if first_process() else ():
+                    session.warn(note)
+                say(f"Training with {task.recipe!r} on {task.model.device} …")
+                return run_task(task, place, self.folder.overwrite, resumed is not None, test, shown.update, stop_asked)
+            except KeyboardInterrupt:
+                raise _aborted(place) from None
 
     def _task(self, session: Session) -> tuple[Task, DataSource | None]:
         from potemkin.data.load import load_data
@@ -246,7 +250,7 @@ class Asked:
 
     def _taken_over(self) -> bool:
         """Everything from run.json: a resumed run is the same run."""
-        from potemkin.training.journal import read_info
+        from potemkin.training.journal import RUN, read_info
 
         others = (LearningOptions(), ModelOptions(), MachineOptions(), WatchOptions())
         mine = (self.learning, self.network, self.machine, self.watch)
@@ -259,18 +263,38 @@ class Asked:
                 f"The run {self.folder.resume} was started from Python with objects: resume it there, "
                 "pk.train(..., resume=True)."
             )
-        options = dict(info.model.details.get("options", {}))
-        test = options.pop("test", None)
+        self.watch = WatchOptions(set=[f"{name}={_noted(value)}" for name, value in info.settings.items()])
+        try:
+            options = dict(info.model.details.get("options", {}))
+            test = options.pop("test", None)
+            self.network = ModelOptions(**options)
+            self._settings()
+        except (TypeError, ValueError, ConfigError) as error:
+            raise BundleError(
+                f"{self.folder.resume / RUN} cannot be taken over ({error}): take an untouched copy, or start another "
+                "run with another --out."
+            ) from error
         self.model, self.data = info.model.spec, info.data.spec
-        self.network = ModelOptions(**options)
         self.learning = LearningOptions(
             recipe=info.recipe,
             validation=info.validation.spec,
             extra=info.extra.spec if info.extra else None,
             test=test,
         )
-        self.watch = WatchOptions(set=[f"{name}={_noted(value)}" for name, value in info.settings.items()])
         return True
+
+
+def _aborted(place: Path) -> BaseException:
+    """The second Ctrl-C: nothing more is written, and what a checkpoint holds is there."""
+    from potemkin.training.checkpoint import latest
+
+    step = latest(place)
+    if step is None:
+        return KeyboardInterrupt()
+    return TrainingError(
+        f"Interrupted: the newest checkpoint in {place} is that of step {step}; go on with potemkin train --resume "
+        f"{place}."
+    )
 
 
 def _setting(text: str) -> dict[str, Any]:
@@ -284,7 +308,14 @@ def _setting(text: str) -> dict[str, Any]:
         known = sorted(Settings.__dataclass_fields__)
         raise ConfigError(f"--set {text!r}: give NAME=VALUE.{suggest(name, known)} Settings: {', '.join(known)}.")
     word = value.strip()
-    return {name: word if word in ("float32", "bf16", "ddp", "fsdp") else parse(word)}
+    if Settings.__dataclass_fields__[name].type == "str":
+        return {name: word.strip("'\"")}
+    if name == "stop_on" and word.isidentifier():
+        return {name: (word,)}
+    try:
+        return {name: parse(word)}
+    except ConfigError as error:
+        raise ConfigError(f"--set {name}: {error}") from error
 
 
 def _noted(value: object) -> str:

@@ -64,6 +64,12 @@ class Trained:
     report: Path | None
     test: str | None
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody stopped it, so that it is not done."""
+        marks = [line for line in self.run.journal.marks() if line.what in ("stopped", "finished")]
+        return bool(marks) and marks[-1].what == "stopped" and marks[-1].message.startswith("asked to")
+
     def data(self) -> dict[str, Any]:
         """As JSON can say it."""
         best, record = self.run.journal.best(), self.run.record

@@ -16,7 +16,7 @@ from potemkin.core.user_code import UserCode
 from potemkin.errors import ConfigError, ModelError, suggest
 from potemkin.models.classifier import Classifier
 from potemkin.models.preprocessing import Preprocessing
-from potemkin.models.run_folder import CONFIG, WEIGHTS, is_run, read_config
+from potemkin.models.run_folder import WEIGHTS, is_run, read_config
 from potemkin.models.weights import load_weights
 from potemkin.threat.box import Box
 
@@ -128,14 +128,18 @@ def _trained(folder: Path, weights: str | Path | None) -> Classifier:
     if weights is not None:
         raise ModelError(f"The run {folder} brings its own weights: leave out --weights {weights}.")
     config = read_config(folder)
-    if Path(config["architecture"]).resolve() == folder.resolve():
-        raise ModelError(f"The run {folder} names itself as its architecture: its {CONFIG} is damaged.")
-    made = _opened(config["architecture"], None)
-    net = made.net if isinstance(made, Classifier) else made
+    try:
+        made = _opened(config["architecture"], None)
+    except ModelError as error:
+        raise ModelError(
+            f"The run {folder} names {config['architecture']!r:.200} as its architecture, looked for from the folder "
+            f"that you are in: {error}"
+        ) from error
+    net, preprocessing = made.net if isinstance(made, Classifier) else made, config["preprocessing"]
+    if isinstance(made, Classifier) and preprocessing is None:
+        preprocessing = made.preprocessing  # the user's own module, which model.json cannot say
     load_weights(net, folder / WEIGHTS)
-    return Classifier(
-        net, config["box"], classes=config["classes"], name=str(folder), preprocessing=config["preprocessing"]
-    )
+    return Classifier(net, config["box"], classes=config["classes"], name=str(folder), preprocessing=preprocessing)
 
 
 def fresh_model(spec: str, seed: int) -> nn.Module | Classifier:

@@ -26,15 +26,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises: ModelError for a run that has no weights yet, or whose network came as a Python object.
     """
     try:
-        stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        architecture, box = stored["architecture"], parse(stored["box"], kind="part")
+        stored = _stored(folder)
+        box = parse(stored["box"], kind="part")
         given = {name: stored["preprocessing"].get(name) for name in ("mean", "std", "resize", "crop")}
         wanted = any(value is not None for value in given.values())
         preprocessing = Preprocessing(**given) if wanted else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise ModelError(f"{folder / CONFIG} is damaged ({error}): train again, or name the network itself.") from error
+    except (KeyError, AttributeError, TypeError, ConfigError) as error:
+        raise _damaged(folder, error) from error
+    architecture = _architecture(folder)
     if not isinstance(box, Box):
-        raise ModelError(f"{folder / CONFIG} is damaged (box {stored['box']!r}).")
+        raise _damaged(folder, f"box {stored['box']!r:.200} is no Box(low, high)")
     if not os.path.isfile(folder / WEIGHTS):
         raise ModelError(
             f"The run {folder} has no {WEIGHTS} yet: nothing was evaluated. Go on with it: potemkin train "
@@ -48,3 +49,32 @@ def read_config(folder: Path) -> dict[str, Any]:
     return {
         "architecture": architecture, "box": box, "preprocessing": preprocessing, "classes": stored.get("classes"),
     }  # fmt: skip
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """What model.json holds, which must be an object with an architecture: None, or a text."""
+    try:
+        stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(folder, error) from error
+    if not isinstance(stored, dict) or "architecture" not in stored:
+        raise _damaged(folder, "it is no object with an architecture")
+    named = stored["architecture"]
+    if named is not None and (not isinstance(named, str) or "\0" in named):
+        raise _damaged(folder, f"the architecture {named!r:.200} is no name")
+    return stored
+
+
+def _architecture(folder: Path) -> object:
+    """What builds the network: a run that began with another run's network has that one's architecture."""
+    named, seen = _stored(folder)["architecture"], {os.path.realpath(folder)}
+    while named is not None and is_run(Path(named)):
+        if os.path.realpath(named) in seen:
+            raise _damaged(folder, f"it names itself as its architecture, by way of {named!r:.200}")
+        seen.add(os.path.realpath(named))
+        named = _stored(Path(named))["architecture"]
+    return named
+
+
+def _damaged(folder: Path, why: object) -> ModelError:
+    return ModelError(f"{folder / CONFIG} is damaged ({why}): train again, or name the network itself with --weights.")

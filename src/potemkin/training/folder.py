@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from potemkin.core.explain import listed
+from potemkin.core.files import explained
 from potemkin.errors import BundleError, ConfigError
 from potemkin.evaluate.locks import hold, state
 from potemkin.evaluate.record import Record
+from potemkin.models.run_folder import WEIGHTS
 from potemkin.training import checkpoint
 from potemkin.training.export import write_config
 from potemkin.training.journal import (
@@ -44,7 +46,8 @@ def open_folder(
     lock = None
     try:
         if processes.first:
-            lock = _take(folder, info, task, overwrite, resume)
+            with explained(folder, "give another --out"):
+                lock = _take(folder, info, task, overwrite, resume)
     except Exception as error:  # noqa: BLE001 (raised below, when every process knows)
         problem = error
     if processes.agree(problem is not None):
@@ -59,6 +62,10 @@ def open_folder(
 
 
 def _take(folder: Path, info: RunInfo, task: Task, overwrite: bool, resume: bool) -> object:
+    if "\0" in str(folder):
+        raise BundleError(f"{str(folder)!r} holds a zero byte, which no path may: give another --out.")
+    if resume and overwrite:
+        raise ConfigError("resume goes on with a run, overwrite replaces it: leave one out.")
     if folder.exists() and not folder.is_dir():
         raise BundleError(f"{folder} is no folder: give another --out.")
     there = folder.exists() and any(folder.iterdir())
@@ -102,7 +109,10 @@ def _check_same(stored: RunInfo, asked: RunInfo) -> None:
             ("the network's tensors", stored.model.fingerprint, asked.model.fingerprint),
             ("the training data", stored.data.fingerprint, asked.data.fingerprint),
             ("the validation data", stored.validation.fingerprint, asked.validation.fingerprint),
+            ("the extra data", stored.extra and stored.extra.fingerprint, asked.extra and asked.extra.fingerprint),
             ("the number of training examples", stored.examples, asked.examples),
+            ("the threat model", stored.threat, asked.threat),
+            ("the preprocessing", *(info.model.details.get("preprocessing") for info in (stored, asked))),
         )
         if a != b
     ]
@@ -139,14 +149,18 @@ def start_point(folder: Path, trainer: Trainer, processes: Processes) -> None:
 
 
 def finish(folder: Path, trainer: Trainer, processes: Processes, audit: Callable[[], Record | None]) -> Record | None:
-    """Say how it ended; a finished run's best weights are audited by the first process."""
+    """Say how it ended; a finished run's best weights are audited by the first process, where there are any."""
     if not processes.first:
         return None
     why = trainer.state.stopped
     if why == "asked to":
         append(folder, [_mark(trainer, "stopped", f"asked to; go on with potemkin train --resume {folder}")])
         return None
-    append(folder, [_mark(trainer, "stopped" if why else "finished", why or "all steps are done")])
+    mark = _mark(trainer, "stopped" if why else "finished", why or "all steps are done")
+    if mark not in read_journal(folder).marks():  # a run that was finished already, and resumed
+        append(folder, [mark])
+    if not (folder / WEIGHTS).is_file():  # stopped before anything could be evaluated
+        return None
     return audit()
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from potemkin.attacks.drive import ask
 from potemkin.attacks.program import Asks, Attack, Program, Rows
-from potemkin.core.rows import finite, flat
+from potemkin.core.rows import flat
 from potemkin.threat.goals import NO_TARGET, Aim
 from potemkin.threat.objectives import KL
 from potemkin.threat.sets.base import PerturbationSet, Region
@@ -94,7 +94,8 @@ class Adversary:
         usable = torch.zeros(len(rows.x), dtype=torch.bool, device=rows.x.device)
         for _ in range(steps):
             reply = ask(program, rows, logits, state)
-            usable |= finite(reply.gradient) & (flat(reply.gradient) != 0).any(dim=1)
+            peak = flat(reply.gradient).abs().amax(dim=1)
+            usable |= (peak > 0) & (peak < torch.inf)  # false for NaN, too
             state = program.step(rows, state, reply)
         if self.keep == "last":
             return state.query, usable

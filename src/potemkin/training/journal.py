@@ -217,7 +217,10 @@ def read_info(folder: Path) -> RunInfo:
     except OSError as problem:
         raise BundleError(f"{path} cannot be read: {problem.strerror or problem}.") from problem
     except ValidationError as problem:
-        raise BundleError(f"{path} is no valid description of a run: {explain(problem)}") from None
+        raise BundleError(
+            f"{path} is no valid description of a run: {explain(problem)}. It may be truncated, changed, or of another "
+            "version of potemkin: take an untouched copy, or start another run."
+        ) from None
 
 
 def _lines(path: Path) -> Iterator[AnyLine]:
@@ -231,7 +234,10 @@ def _lines(path: Path) -> Iterator[AnyLine]:
         try:
             yield _LINE.validate_json(line)
         except ValidationError as problem:
-            raise BundleError(f"Line {number} of {path} is damaged: {explain(problem)}") from None
+            raise BundleError(
+                f"Line {number} of {path} is damaged: {explain(problem)}. Take an untouched copy, or remove that line: "
+                "checkpoints and weights do not need it."
+            ) from None
 
 
 def append(folder: Path, lines: list[AnyLine]) -> None:

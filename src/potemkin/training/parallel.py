@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -59,7 +60,9 @@ class Processes:
             dist.barrier()
 
     def close(self) -> None:
+        """Leave the group, after what holds on to it: its last owner would wait for its threads with Python locked."""
         if self.started_here and dist.is_initialized():
+            gc.collect()
             dist.destroy_process_group()
 
 

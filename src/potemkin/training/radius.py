@@ -150,7 +150,10 @@ class PerExample(Noted):
         """Refuse a file that has not one eps per example; it is read anew, so that a run has what stands there now."""
         _READ.pop(self.file, None)
         if len(self._read()) != examples:
-            raise DataError(f"{self.file} has {len(self._read())} radii, the training data {examples} examples.")
+            raise DataError(
+                f"{self.file} has {len(self._read())} radii, the training data {examples} examples: save one per "
+                "example, in their order, np.save(path, eps)."
+            )
 
 
 _READ: dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}

@@ -87,8 +87,11 @@ class Settings(Noted):
         choice("parallel", self.parallel, ("ddp", "fsdp"))
         for name in ("channels_last", "compile", "sync_batchnorm", "rollback"):
             flag(name, getattr(self, name))
+        if not isinstance(self.stop_on, tuple | list):
+            raise ConfigError(f"stop_on={self.stop_on!r}: give names of alarms in a tuple, such as ('dead_attack',).")
         for alarm in self.stop_on:
             choice("stop_on", alarm, ALARMS)
+        object.__setattr__(self, "stop_on", tuple(self.stop_on))  # as run.json will say it, so that a resume agrees
         self._check_parts()
 
     def _check_parts(self) -> None:
@@ -98,5 +101,6 @@ class Settings(Noted):
             raise ConfigError(f"schedule={self.schedule!r} is none; for example Cyclic(), Cosine() or Flat().")
         if self.batch_size % self.accumulate:
             raise ConfigError(
-                f"batch_size={self.batch_size} cannot be cut into accumulate={self.accumulate} equal parts."
+                f"batch_size={self.batch_size} cannot be cut into accumulate={self.accumulate} equal parts: take a "
+                f"multiple, for example batch_size={-(-self.batch_size // self.accumulate) * self.accumulate}."
             )

@@ -17,7 +17,7 @@ from potemkin.data.arrays import ArraySource
 from potemkin.data.checks import check_source
 from potemkin.data.sampling import choose, known_labels
 from potemkin.data.source import DataSource, Ints, fingerprint
-from potemkin.errors import ConfigError, DataError
+from potemkin.errors import ConfigError, DataError, ModelError
 from potemkin.evaluate.environment import environment
 from potemkin.models.classifier import Classifier
 from potemkin.models.loaders import try_out
@@ -59,9 +59,10 @@ class Task:
 
     def __post_init__(self) -> None:
         try_out(self.model, self.data.input_shape)
+        self._check_learns()
         self._divide()
         for source, positions in self._sources():
-            check_source(source, box=self.box, classes=self.model.classes, positions=positions)
+            self.check_like(source, positions)
         self.recipe.check(self.model.box, self.model.classes, len(self.data))
         if bool(self.recipe.extra) != (self.extra is not None):
             raise ConfigError(
@@ -69,8 +70,26 @@ class Task:
                 f"{'none are given' if self.extra is None else 'extra data are given'}: set extra=SHARE in the recipe "
                 "and give the extra data."
             )
+        self.recipe.check_model(self.model, self.data.input_shape)
+        self._look_at_radius()
         self._look_at_labels()
         self._look_at_inputs()
+
+    def check_like(self, source: DataSource, positions: Ints | None = None) -> None:
+        """Refuse other data (validation, extra, test) that are not like the training data, before hours are spent."""
+        if source.input_shape != self.data.input_shape:
+            raise DataError(
+                f"The inputs of {source.name} have shape {tuple(source.input_shape)}, those of the training data "
+                f"{self.data.name} {tuple(self.data.input_shape)}: give data of one shape."
+            )
+        check_source(source, box=self.box, classes=self.model.classes, positions=positions)
+
+    def _check_learns(self) -> None:
+        if not any(parameter.requires_grad for parameter in self.model.net.parameters()):
+            raise ModelError(
+                f"The model {self.model.name} has no parameter that learns: none at all, or requires_grad is off "
+                "everywhere. Give a network with parameters, net.requires_grad_(True)."
+            )
 
     @property
     def box(self) -> tuple[float, float]:
@@ -89,11 +108,11 @@ class Task:
                 raise ConfigError(f"holdout={self.settings.holdout} and validation data are given: leave one out.")
             self.trained, self.held_out = everything, np.arange(len(self.validation), dtype=np.int64)
             return
-        count = self.settings.holdout or min(MOST_HELD_OUT, len(self.data) // 10)
+        count = self.settings.holdout or max(1, min(MOST_HELD_OUT, len(self.data) // 10))
         if not 0 < count < len(self.data):
             raise DataError(
                 f"{self.data.name} has {counted(len(self.data), 'example')}: too few to hold out {count} for "
-                "validation. Give validation data."
+                "validation. Give validation data, or a smaller holdout."
             )
         self.held_out = choose(len(self.data), count, "random", self.settings.seed)
         self.trained = np.setdiff1d(everything, self.held_out)
@@ -111,6 +130,14 @@ class Task:
         found: list[tuple[DataSource, Ints | None]] = [(self.data, self.trained), (self.judged_on("validation"))]
         return found + ([(self.extra, None)] if self.extra is not None else [])
 
+    def _look_at_radius(self) -> None:
+        """8 in place of 8/255 is the slip that costs a night of training."""
+        width, eps = self.box[1] - self.box[0], self.recipe.radius
+        if self.recipe.threats[0].norm_name != "Linf" or not eps >= width:
+            return
+        meant = f"Did you mean {eps:g}/255?" if 1 < eps < 256 and width == 1 else "Is eps in the units of the inputs?"
+        self.notes.append(f"eps {eps:g} reaches from end to end of the box {list(self.box)}. {meant}")
+
     def _look_at_labels(self) -> None:
         labels = known_labels(self.data)
         if labels is None or self.model.classes is None:
@@ -123,8 +150,9 @@ class Task:
                 "labels."
             )
         if missing:
+            shown = listed(missing).replace("'", "")
             self.notes.append(
-                f"No training example has class {listed(missing)}, of the model's {self.model.classes}: it will not "
+                f"No training example has class {shown}, of the model's {self.model.classes}: it will not "
                 "learn them. Check the labels, or use a model with fewer classes."
             )
 
@@ -159,7 +187,11 @@ class Task:
                 spec=self.names.model,
                 name=self.model.name,
                 fingerprint=architecture(self.model.net),
-                details={"parameters": self.model.parameter_count, "options": self.names.options},
+                details={
+                    "parameters": self.model.parameter_count,
+                    "options": self.names.options,
+                    "preprocessing": None if self.model.preprocessing is None else repr(self.model.preprocessing),
+                },
             ),
             data=_brought(self.data, self.names.data),
             validation=_brought(self.validation or self.data, self.names.validation, len(self.held_out)),

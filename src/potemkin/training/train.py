@@ -21,6 +21,7 @@ from potemkin.evaluate.record import Record
 from potemkin.models.classifier import Classifier
 from potemkin.models.run_folder import WEIGHTS
 from potemkin.models.weights import load_weights
+from potemkin.training.board import Board
 from potemkin.training.evaluation import Evaluator, subset
 from potemkin.training.folder import finish, open_folder, start_point
 from potemkin.training.journal import Journal, read_journal
@@ -117,20 +118,38 @@ def run_task(
     stop_asked: Callable[[], bool] = lambda: False,
 ) -> Run:
     """Carry out a task in a folder; torch's global generators come back as they were."""
+    if test is not None:
+        task.check_like(test)
     processes = start_processes(task.model.device)
     try:
         devices = [processes.device] if processes.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            judged = _judged(task, processes)
-            trainer = _trainer(task, folder, processes, judged)
-            with open_folder(folder, task, trainer, processes, overwrite, resume):
-                trainer.tell, trainer.stop_asked = progress or trainer.tell, stop_asked
-                start_point(folder, trainer, processes)
-                _run(trainer)
-                record = finish(folder, trainer, processes, lambda: _audit(task, folder, judged, test))
+            judged, record = _carry_out(task, folder, processes, overwrite, resume, test, progress, stop_asked)
         return Run(folder, read_journal(folder), judged, record)
     finally:
         processes.close()
+
+
+def _carry_out(
+    task: Task,
+    folder: Path,
+    processes: Processes,
+    overwrite: bool,
+    resume: bool,
+    test: DataSource | None,
+    progress: Callable[[Tick], None] | None,
+    stop_asked: Callable[[], bool],
+) -> tuple[Classifier, Record | None]:
+    """All that needs the processes; whatever holds their group is gone when it returns."""
+    judged = _judged(task, processes)
+    trainer = _trainer(task, folder, processes, judged)
+    with open_folder(folder, task, trainer, processes, overwrite, resume):
+        trainer.tell, trainer.stop_asked = progress or trainer.tell, stop_asked
+        start_point(folder, trainer, processes)
+        trainer.board = Board(folder, trainer.state.step) if processes.first else None
+        _run(trainer)
+        record = finish(folder, trainer, processes, lambda: _audit(task, folder, judged, test))
+    return judged, record
 
 
 def _run(trainer: Trainer) -> None:
@@ -168,6 +187,8 @@ def _trainer(task: Task, folder: Path, processes: Processes, judged: Classifier)
             f"batch_size={settings.batch_size} cannot be shared equally by {processes.world} processes in "
             f"{settings.accumulate} parts each: take a multiple of {settings.accumulate * processes.world}."
         )
+    if recipe.differentiates_twice and settings.parallel == "fsdp" and processes.world > 1:
+        raise ConfigError(f"{recipe!r} differentiates twice, which sharded weights do not allow: use parallel='ddp'.")
     stream = Stream(
         task.data, task.trained, settings.batch_size, settings.seed, Share(processes.rank, processes.world),
         extra=task.extra, extra_rows=task.extra_rows, replays=recipe.replays, workers=settings.workers,

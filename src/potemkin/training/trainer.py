@@ -16,6 +16,7 @@ from potemkin.attacks.recipes.pgd import pgd
 from potemkin.core.random import row_keys, text_key
 from potemkin.data.source import Batch
 from potemkin.training import alarms, averages, checkpoint
+from potemkin.training.board import Board
 from potemkin.training.evaluation import Evaluator, Subset
 from potemkin.training.examples import Attacked, Examples
 from potemkin.training.export import write_best
@@ -90,6 +91,7 @@ class Trainer:
         self.average: dict[str, Tensor] | None = None
         if recipe.average is not None:
             self.average = {name: t.detach().clone() for name, t in self._weights().items()}
+        self.board: Board | None = None
         self.stop_asked: Callable[[], bool] = lambda: False
         self.tell: Callable[[Tick], None] = lambda tick: None
 
@@ -116,7 +118,9 @@ class Trainer:
         left: list[Attacked | None] = []
         for number, given in enumerate(parts):
             attacked = carried[number] if carried and carried[number] is not None else self._attack(given)
-            with self._uphill(given, attacked), self.replicas.accumulating(last=number == len(parts) - 1):
+            # Shards that wait to be exchanged would get mixed with the gradient that moves weights uphill.
+            exchanges = number == len(parts) - 1 or (self.replicas.sharded and self.recipe.awp > 0)
+            with self._uphill(given, attacked), self.replicas.accumulating(last=exchanges):
                 learnt = self.recipe.loss(self.learner, given, attacked)
                 (learnt.loss / len(parts)).backward()  # type: ignore[no-untyped-call]
             self._window.add(learnt, attacked, 1 / len(parts))
@@ -284,6 +288,8 @@ class Trainer:
     def _write(self, lines: list[Any]) -> None:
         if self.processes.first:
             append(self.folder, lines)
+            if self.board is not None:
+                self.board.add(lines)
 
     # State --------------------------------------------------------------------------------------------------------
 

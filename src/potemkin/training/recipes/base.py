@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from potemkin.core.canonical import show
 from potemkin.core.checks import choice, number
 from potemkin.core.notation import Noted
 from potemkin.errors import ConfigError
+from potemkin.models.classifier import Classifier
 from potemkin.threat.box import Box
 from potemkin.threat.sets.base import PerturbationSet
 from potemkin.threat.sets.l1 import L1
@@ -89,6 +91,11 @@ class Recipe(Noted, ABC):
         return 1
 
     @property
+    def differentiates_twice(self) -> bool:
+        """Whether its loss holds gradients, which sharded weights (FSDP2) cannot be differentiated through."""
+        return False
+
+    @property
     def attack_passes(self) -> tuple[int, int]:
         """(forwards, backwards) of the inner attack per attacked row, all sets together."""
         if self.adversary is None:
@@ -140,6 +147,9 @@ class Recipe(Noted, ABC):
             why = self.adversary.attack.misfit(each, box) if self.adversary else None
             if why is not None:
                 raise ConfigError(f"{show(self)} does not fit the threat model: {why}")
+
+    def check_model(self, model: Classifier, input_shape: Sequence[int]) -> None:
+        """Refuse a network that the recipe cannot train, and other networks that it needs and cannot use."""
 
     def _eps(self, each: PerturbationSet, given: Examples) -> Tensor:
         if self.sets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from potemkin.core.canonical import show
 from potemkin.core.checks import number
 from potemkin.core.registry import register
 from potemkin.errors import ConfigError, ModelError
+from potemkin.models.classifier import Classifier
 from potemkin.training.augment import Cutmix, Mixup
 from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
@@ -32,6 +34,9 @@ class _Logistic(Recipe):
     @property
     def adversary(self) -> Adversary | None:
         return None
+
+    def check_model(self, model: Classifier, input_shape: Sequence[int]) -> None:
+        linear_weight(model.net)
 
     def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:
         logits = learner.learn(given.x)

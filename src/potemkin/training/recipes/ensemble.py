@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from potemkin.core.random import RowStreams, row_keys, text_key
 from potemkin.core.registry import register
-from potemkin.errors import ConfigError
+from potemkin.errors import ConfigError, ModelError
 from potemkin.models.classifier import Classifier
+from potemkin.models.loaders import load_model, try_out
 from potemkin.training.examples import Attacked, Examples
 from potemkin.training.learner import Learner
 from potemkin.training.recipes.mixtures import goodfellow
@@ -41,13 +43,25 @@ class ensemble_at(goodfellow):
                 "training runs: sources=('runs/a', 'runs/b')."
             )
 
+    def check_model(self, model: Classifier, input_shape: Sequence[int]) -> None:
+        for source in self.sources:
+            static = _opened(source, str(model.device))
+            try_out(static, input_shape)
+            if static.classes != model.classes:
+                raise ModelError(
+                    f"The source {source} tells {static.classes} classes apart, the network that learns "
+                    f"{model.classes}: give networks for the same data."
+                )
+
     def attack(self, learner: Learner, given: Examples) -> Attacked | None:
         draw = RowStreams(row_keys(0, torch.tensor([given.step]), text_key("source"), *map(torch.tensor, (-1, 0))))
         chosen = int(draw.integers(0, len(self.sources) + 1))
         if chosen == len(self.sources):
             return super().attack(learner, given)
         static = _opened(self.sources[chosen], str(given.x.device))
-        away = Learner(static.net, static.net, learner.box, static.preprocessing, static.classes, learner.bf16)
+        # Nobody has asked the static network yet, so it may not know its classes; they are the learner's.
+        classes = static.classes or learner.classes
+        away = Learner(static.net, static.net, learner.box, static.preprocessing, classes, learner.bf16)
         away.meter = learner.meter
         return super().attack(away, given)
 
@@ -57,8 +71,6 @@ _OPEN: dict[tuple[str, str], Classifier] = {}
 
 def _opened(source: str, device: str) -> Classifier:
     if (source, device) not in _OPEN:
-        from potemkin.models.loaders import load_model
-
         classifier = load_model(source, device=device)
         classifier.net.eval().requires_grad_(False)
         _OPEN[source, device] = classifier

@@ -110,6 +110,10 @@ class grad_align(OnAttacked, Recipe):
     def adversary(self) -> Adversary:
         return self._adversary(pgd(steps=1, relative_step_size=self.relative_step_size, start=self.start))
 
+    @property
+    def differentiates_twice(self) -> bool:
+        return True
+
     def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:
         learnt = super().loss(learner, given, attacked)
         if attacked is None or not self.weight:
