@@ -52,8 +52,8 @@ ATTACKS: dict[str, Any] = {
 }
 ONE_STEP = ("step l.l.", "FGSM", "FGSM, predicted label", "R+FGSM")
 ITERATIVE = ("iter. l.l.", "iter. basic")
-CIFAR10 = {"optimiser": SGD(lr=0.2, nesterov=True), "schedule": Cyclic()}
-MNIST = {"optimiser": AdamW(lr=2e-3), "schedule": Cosine()}
+CIFAR10 = {"optimiser": SGD(learning_rate=0.2, nesterov=True), "schedule": Cyclic()}
+MNIST = {"optimiser": AdamW(learning_rate=2e-3), "schedule": Cosine()}
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def settings(size: Size, lr: float) -> Found:
     """What all sides share."""
     return {
         "net": "ResNet", "data": "cifar10", "rows": size.rows, "norm": "Linf", "eps": "8/255", "steps": STEPS,
-        "seed": SEED, "optimiser": vars(SGD(lr=lr)),
+        "seed": SEED, "optimiser": vars(SGD(learning_rate=lr)),
     }  # fmt: skip
 
 

@@ -92,7 +92,8 @@ class Ours:
     ) -> None:
         self.net, self.rows, self.clock = net, rows, Clock(seconds)
         settings = Settings(
-            batch_size=rows, optimiser=SGD(lr=lr), schedule=ByClock(self.clock) if seconds else Flat(), epochs=1000,
+            batch_size=rows, optimiser=SGD(learning_rate=lr), epochs=1000,
+            schedule=ByClock(self.clock) if seconds else Flat(),
             precision="bf16" if way.bf16 else "float32", channels_last=way.channels_last, evaluation_examples=1,
         )  # fmt: skip
         task = Task(as_classifier(net), data, recipe, settings, validation=_few(data))
@@ -136,7 +137,7 @@ class Bare:
             self.net.to(memory_format=torch.channels_last)
             x = x.contiguous(memory_format=torch.channels_last)
         self.x, self.y, self._bf16, self._steps = x, y, way.bf16, steps
-        self.optimiser = SGD(lr=lr).make(self.net.parameters())
+        self.optimiser = SGD(learning_rate=lr).make(self.net.parameters())
 
     def _loss(self, x: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):

@@ -43,7 +43,7 @@ def command(folder: Path, *, world: int = 1, resume: bool = False, more: tuple[s
     settings = [word for setting in ALWAYS for word in ("--set", setting)]
     return [
         *start, f"{folder.parent / 'nets.py'}:net", "digits", "--recipe", RECIPE, "--epochs", "1", "--batch-size", "64",
-        "--optimiser", "AdamW(lr=0.002)", "--device", "cpu", "--out", str(folder), *settings, *more,
+        "--optimiser", "AdamW(learning_rate=0.002)", "--device", "cpu", "--out", str(folder), *settings, *more,
     ]  # fmt: skip
 
 

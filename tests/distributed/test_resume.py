@@ -1,4 +1,4 @@
-"""A killed run, resumed, ends with the bits of an undisturbed one: weights, running statistics, average, optimiser, log.
+"""A killed run, resumed, ends with the bits of an undisturbed one: weights, statistics, average, optimiser, log.
 
 POTEMKIN_KILLS says how many random steps are tried (2 in CI, 10 for the issue's figure).
 """

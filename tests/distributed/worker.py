@@ -1,6 +1,6 @@
 """One process of a test under torchrun: trains for a few steps and prints what the first process saw, as JSON.
 
-    python -m torch.distributed.run --nproc-per-node 2 worker.py FOLDER ddp|fsdp NOTATION
+python -m torch.distributed.run --nproc-per-node 2 worker.py FOLDER ddp|fsdp NOTATION
 """
 
 from __future__ import annotations

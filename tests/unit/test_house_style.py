@@ -15,7 +15,9 @@ from potemkin.core.registry import Entry, entries
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 NO_PAPER = {"Box", "Rectangle", "Features"}  # where a set lies: nothing to cite
-NAMED = [e for kind in ("attack", "recipe", "set", "objective", "part") for e in entries(kind) if e.name not in NO_PAPER]
+NAMED = [
+    e for kind in ("attack", "recipe", "set", "objective", "part") for e in entries(kind) if e.name not in NO_PAPER
+]
 
 
 def spellings() -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -31,10 +32,12 @@ def interruptible(stopping: Callable[[], None]) -> Iterator[None]:
 @contextmanager
 def stoppable(stopping: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     """The first SIGINT or SIGTERM only asks: yields whether it has; the second raises KeyboardInterrupt."""
-    came = False
+    came, here = False, os.getpid()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal came
+        if os.getpid() != here:  # a process that reads ahead: Ctrl-C reaches it, too, but the main one decides
+            return
         if came:
             raise KeyboardInterrupt
         came = True

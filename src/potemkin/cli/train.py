@@ -41,7 +41,7 @@ class LearningOptions:
     batch_size: int | None = None
     """Rows per step, all processes together; default 128."""
     optimiser: str | None = None
-    """Such as 'SGD(lr=0.1)' (the default) or 'AdamW(lr=0.002)'; see `potemkin list parts`."""
+    """Such as 'SGD(learning_rate=0.1)' (the default) or 'AdamW(learning_rate=0.002)'; see `potemkin list parts`."""
     schedule: str | None = None
     """Of the learning rate: 'Cyclic()' (the default), 'Cosine()', 'Stepwise()' or 'Flat()'."""
     seed: int | None = None
@@ -135,7 +135,8 @@ def train(
     report = None
     if run.record is not None or first_process():
         report = _draw(session, run.folder)
-    trained = Trained(run, report, asked.data_again)
+    size = asked.network.image_size
+    trained = Trained(run, report, asked.data_again, () if size is None else ("--image-size", str(size)))
     code = FAILED if trained.interrupted else GATE_FAILED if run.journal.alarms() else PASSED
     told = trained.data()
     return Reply(code, json.dumps(told, indent=2, ensure_ascii=False), trained.show)
@@ -179,6 +180,10 @@ class Asked:
                 return run_task(task, place, self.folder.overwrite, resumed is not None, test, shown.update, stop_asked)
             except KeyboardInterrupt:
                 raise _aborted(place) from None
+            except RuntimeError as error:
+                if not stop_asked():  # else the signal killed the processes that read data, too
+                    raise
+                raise _aborted(place) from error
 
     def _task(self, session: Session) -> tuple[Task, DataSource | None]:
         from potemkin.data.load import load_data

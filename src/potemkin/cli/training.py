@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +65,8 @@ class Trained:
     run: Run
     report: Path | None
     test: str | None
+    more: Sequence[str] = ()
+    """What else brings the test data to the next command."""
 
     @property
     def interrupted(self) -> bool:
@@ -109,9 +113,8 @@ class Trained:
         if marks and marks[-1].what == "stopped":
             paragraph(console, Text(plain(f"Stopped: {marks[-1].message}."), "yellow"))
         if self.report is not None:
-            paragraph(console, Text(plain(f"Report          {self.report}")))
+            paragraph(console, Text(f"Report          {plain(str(self.report))}"))
         if best is not None and journal.info.model.spec is not None:
-            again = [*program(), "audit", str(self.run.folder), self.test or "DATA"]
-            paragraph(
-                console, Text(plain(f"Next            {' '.join(again)} --threat '{journal.info.threat_notation}'"))
-            )
+            again = [*program(), "audit", str(self.run.folder), self.test or "DATA", *self.more]
+            told = plain(shlex.join([*again, "--threat", journal.info.threat_notation]))
+            paragraph(console, Text(f"Next            {told}"))

@@ -20,7 +20,7 @@ class Board:
         except (ImportError, RuntimeError, AttributeError):  # missing, or builds that do not fit together
             return
         # What a killed run logged beyond its checkpoint is crossed out, as in log.jsonl.
-        self._writer = SummaryWriter(str(folder / FOLDER), purge_step=step + 1)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder / FOLDER), purge_step=step + 1)
 
     def add(self, lines: list[AnyLine]) -> None:
         """The numbers of these lines, under the names that the log has."""
@@ -38,8 +38,8 @@ class Board:
 
 def _scalars(line: AnyLine) -> dict[str, float | None]:
     if isinstance(line, StepLine):
-        names = ("loss", "learning_rate", "eps", "clean_right", "attacked_right", "dead", "moved")
-        return {f"steps/{name}": getattr(line, name) for name in names}
+        told = ("loss", "learning_rate", "eps", "clean_right", "attacked_right", "dead", "moved")
+        return {f"steps/{name}": getattr(line, name) for name in told}
     if isinstance(line, EvaluationLine) and line.n:
         names = ("clean", "training_attack", "one_step", "robust")
         return {f"{line.part}/{name}": getattr(line, name) / line.n for name in names}

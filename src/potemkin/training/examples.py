@@ -26,6 +26,8 @@ class Examples:
     """How much of the run is over, in [0, 1)."""
     step: int = 0
     """Steps before this one."""
+    seed: int = 0
+    """The run's."""
     partner: Tensor | None = None
     """(B,) int64: the other label of mixed rows."""
     share: Tensor | None = None

@@ -141,7 +141,13 @@ def start_point(folder: Path, trainer: Trainer, processes: Processes) -> None:
         cut_after(folder, newest)
     processes.wait()
     journal = read_journal(folder)
-    trainer.resume(newest, _evaluations(journal))
+    try:
+        trainer.resume(newest, _evaluations(journal))
+    except TypeError as error:  # a number in it that this version does not know
+        raise BundleError(
+            f"The checkpoint {folder / checkpoint.FOLDER}/step-{newest:08d} is damaged, or of another version of "
+            f"potemkin ({error}). Remove its folder to go on from the one before it."
+        ) from error
     if trainer.state.stopped is not None:  # asked to, or by an alarm: whoever resumes wants it to go on
         trainer.state.stopped = None
     if processes.first and newest < trainer.steps:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from potemkin.attacks.drive import ask
-from potemkin.attacks.program import Asks, Attack, Program, Rows
+from potemkin.attacks.program import Asks, Attack, Program, Reply, Rows
 from potemkin.core.rows import flat
 from potemkin.threat.goals import NO_TARGET, Aim
 from potemkin.threat.objectives import KL
@@ -44,14 +44,16 @@ class Adversary:
     def search(self, learner: Learner, given: Examples, within: PerturbationSet, eps: Tensor) -> Attacked:
         """Attack all rows of `given` inside `within` at radius `eps` (B,)."""
         region = within.around(given.x, learner.box, eps * self.stretch)
-        classes = learner.classes or 2
-        program = self.attack.program(classes, within.norm_name, targeted=False)
         steps = self.attack.steps_for(float(within.eps))
         with learner.probing(self.mode) as logits, torch.autocast(given.x.device.type, enabled=False):
+            if learner.classes is None:
+                with torch.no_grad():
+                    logits(given.x[:1])
+            classes = learner.classes or 2
+            program = self.attack.program(classes, within.norm_name, targeted=False)
             rows = _rows(given, within, region, steps)
-            points, usable = self._climb(program, rows, self._aiming(logits, program, rows, classes), steps)
-        if program.asks is Asks.GRADIENTS:
-            learner.meter.attack[1] += steps * len(given)
+            points, usable, asked = self._climb(program, rows, self._aiming(logits, program, rows, classes), steps)
+        learner.meter.attack[1] += asked * len(given)
         moved = region.distance(points).to(eps.dtype) / eps.clamp_min(1e-12)
         return Attacked(points.detach(), ~usable, eps, moved)
 
@@ -86,23 +88,25 @@ class Adversary:
 
     def _climb(
         self, program: Program, rows: Rows, logits: Callable[[Tensor], Tensor], steps: int
-    ) -> tuple[Tensor, Tensor]:
-        """The points, and which rows ever saw a gradient that is finite and not zero."""
+    ) -> tuple[Tensor, Tensor, int]:
+        """The points, which rows ever saw a gradient that is finite and not zero, and how many gradients were asked."""
         state: Any = program.start(rows)
-        if program.asks is not Asks.GRADIENTS:
-            return state.query, torch.ones(len(rows.x), dtype=torch.bool, device=rows.x.device)
         usable = torch.zeros(len(rows.x), dtype=torch.bool, device=rows.x.device)
-        for _ in range(steps):
+        if program.asks is not Asks.GRADIENTS:
+            return state.query, ~usable, 0
+        moves = program.cost(steps)[0] - 1  # phases make more queries than moves
+        for _ in range(moves):
             reply = ask(program, rows, logits, state)
             peak = flat(reply.gradient).abs().amax(dim=1)
             usable |= (peak > 0) & (peak < torch.inf)  # false for NaN, too
             state = program.step(rows, state, reply)
         if self.keep == "last":
-            return state.query, usable
-        state.climbs = torch.zeros_like(state.climbs)
+            return state.query, usable, moves
         with torch.no_grad():
-            state = program.step(rows, state, ask(program, rows, logits, state))
-        return state.best, usable
+            outputs = logits(state.query)
+            value = program.objective(outputs, rows.aim)
+        last = Reply(outputs, value, torch.zeros_like(state.query))
+        return program.step(rows, state, last).best, usable, moves
 
 
 def _rows(given: Examples, within: PerturbationSet, region: Region, steps: int) -> Rows:

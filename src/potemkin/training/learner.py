@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -85,17 +85,32 @@ class Learner:
 
 @contextmanager
 def held(net: nn.Module, training: bool) -> Iterator[None]:
-    """Put every module into a mode and give it back; batch normalisation keeps its running statistics meanwhile."""
+    """Put every module into a mode and give it back; what train mode writes into buffers is not kept."""
     flags = [(part, part.training) for part in net.modules()]
-    norms = [part for part, _ in flags if isinstance(part, _BatchNorm) and part.track_running_stats]
     for part, _ in flags:
         part.training = training
-    for norm in norms if training else ():
-        norm.track_running_stats = False  # then train mode uses the batch's statistics and writes nothing
     try:
-        yield
+        with statistics_kept(net) if training else nullcontext():
+            yield
     finally:
         for part, flag in flags:
             part.training = flag
+
+
+@contextmanager
+def statistics_kept(net: nn.Module) -> Iterator[None]:
+    """Passes in train mode use the batch's statistics, and leave those that the network keeps as they were."""
+    norms = [part for part in net.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    theirs = {id(buffer) for norm in norms for buffer in norm.buffers()}
+    others = [(buffer, buffer.clone()) for buffer in net.buffers() if id(buffer) not in theirs]
+    for norm in norms:
+        # Then nothing is written; put back afterwards, the graph of this pass would be refused its backward.
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
         for norm in norms:
             norm.track_running_stats = True
+        with torch.no_grad():
+            for buffer, before in others:
+                buffer.copy_(before)

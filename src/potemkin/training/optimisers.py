@@ -18,7 +18,7 @@ from potemkin.errors import ConfigError
 
 @dataclass(frozen=True, repr=False)
 class Optimiser(Noted, ABC):
-    """Makes a torch optimiser; `lr` is the peak that the schedule scales."""
+    """Makes a torch optimiser; `learning_rate` is the peak that the schedule scales."""
 
     @abstractmethod
     def make(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -26,7 +26,7 @@ class Optimiser(Noted, ABC):
 
     def _check(self, **least: float) -> None:
         for name, low in least.items():
-            number(f"{name} of {type(self).__name__}", getattr(self, name), low=low, open_low=name == "lr")
+            number(f"{name} of {type(self).__name__}", getattr(self, name), low=low, open_low=name == "learning_rate")
 
 
 @register("part")
@@ -34,23 +34,23 @@ class Optimiser(Noted, ABC):
 class SGD(Optimiser):
     """Stochastic gradient descent with momentum: what most robust networks are trained with.
 
-    Source: Madry et al. 2018; Rice et al. 2020 (lr 0.1, momentum 0.9, weight decay 5e-4).  Differs: none.
+    Source: Madry et al. 2018; Rice et al. 2020 (learning rate 0.1, momentum 0.9, weight decay 5e-4).  Differs: none.
     """
 
-    lr: float = 0.1
+    learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        self._check(lr=0.0, momentum=0.0, weight_decay=0.0)
+        self._check(learning_rate=0.0, momentum=0.0, weight_decay=0.0)
         flag("nesterov of SGD", self.nesterov)
         if self.nesterov and not self.momentum:
             raise ConfigError("SGD(nesterov=True) needs a momentum above 0.")
 
     def make(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.SGD(
-            parameters, self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
+            parameters, self.learning_rate, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov
         )
 
 
@@ -62,18 +62,20 @@ class AdamW(Optimiser):
     Source: Loshchilov and Hutter 2019, Algorithm 2.  Differs: none.
     """
 
-    lr: float = 2e-3
+    learning_rate: float = 2e-3
     beta1: float = 0.9
     beta2: float = 0.999
     weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
-        self._check(lr=0.0, weight_decay=0.0)
+        self._check(learning_rate=0.0, weight_decay=0.0)
         for name in ("beta1", "beta2"):
             number(f"{name} of AdamW", getattr(self, name), low=0.0, high=1.0, open_high=True)
 
     def make(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(parameters, self.lr, (self.beta1, self.beta2), weight_decay=self.weight_decay)
+        return torch.optim.AdamW(
+            parameters, self.learning_rate, (self.beta1, self.beta2), weight_decay=self.weight_decay
+        )
 
 
 @register("part")
@@ -81,24 +83,24 @@ class AdamW(Optimiser):
 class RMSProp(Optimiser):
     """RMSProp, as the Inception networks of Kurakin et al. were trained with.
 
-    Source: Kurakin et al. 2017, section 4 (lr 0.045 for 50 machines of 32).
-    Differs: smoothing 0.9, momentum 0.9 and epsilon 1 are Inception's, recalled; epsilon is added outside of the root.
+    Source: Kurakin et al. 2017, section 4 (learning rate 0.045 for 50 machines of 32).
+    Differs: smoothing 0.9, momentum 0.9 and damping 1 are Inception's, recalled; damping is added outside of the root.
     """
 
-    lr: float = 0.045
+    learning_rate: float = 0.045
     smoothing: float = 0.9
     momentum: float = 0.9
-    epsilon: float = 1.0
+    damping: float = 1.0
     weight_decay: float = 4e-5
 
     def __post_init__(self) -> None:
-        self._check(lr=0.0, momentum=0.0, weight_decay=0.0)
+        self._check(learning_rate=0.0, momentum=0.0, weight_decay=0.0)
         number("smoothing of RMSProp", self.smoothing, low=0.0, high=1.0, open_high=True)
-        number("epsilon of RMSProp", self.epsilon, low=0.0, open_low=True)
+        number("damping of RMSProp", self.damping, low=0.0, open_low=True)
 
     def make(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(
-            parameters, self.lr, self.smoothing, self.epsilon, self.weight_decay, momentum=self.momentum
+            parameters, self.learning_rate, self.smoothing, self.damping, self.weight_decay, momentum=self.momentum
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ RADIUS = 321
 """Purpose tag of the draws made here."""
 
 
-@runtime_checkable
 class Radius(Protocol):
     """Gives each row its eps; `largest` is what robustness is evaluated at."""
 
@@ -30,6 +29,11 @@ class Radius(Protocol):
 
     def draw(self, labels: Tensor, positions: Tensor, streams: RowStreams) -> Tensor:
         """(B,) labels, (B,) places in the training data, the rows' streams -> (B,) float32 eps, in input units."""
+
+
+def is_radius(eps: Any) -> TypeGuard[Radius]:
+    """Whether eps is drawn row by row; asks the class, for a file need not be there yet."""
+    return callable(getattr(type(eps), "draw", None))
 
 
 @register("part")

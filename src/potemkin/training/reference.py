@@ -39,7 +39,7 @@ REFERENCES: dict[str, Reference] = {
         "digits(part='train')",
         "digits",
         pgd_at(eps=0.1, steps=7, augment=(Shift(1),), average=EMA(0.99)),
-        Settings(epochs=60, batch_size=64, optimiser=AdamW(lr=4e-3), schedule=Cosine(), evaluate_every=90),
+        Settings(epochs=60, batch_size=64, optimiser=AdamW(learning_rate=4e-3), schedule=Cosine(), evaluate_every=90),
         1.0,
     ),
     "mnist": Reference(
@@ -47,7 +47,7 @@ REFERENCES: dict[str, Reference] = {
         "$POTEMKIN_DATA/mnist/train.npz",
         "$POTEMKIN_DATA/mnist/test.npz",
         pgd_at(eps=0.3, steps=10, relative_step_size=0.2, start=Inside(), eps_ramp=0.2, average=EMA(0.999)),
-        Settings(epochs=20, batch_size=128, optimiser=AdamW(lr=2e-3), schedule=Cosine(), precision="bf16"),
+        Settings(epochs=20, batch_size=128, optimiser=AdamW(learning_rate=2e-3), schedule=Cosine(), precision="bf16"),
         30.0,
     ),
     "fashion": Reference(
@@ -55,7 +55,7 @@ REFERENCES: dict[str, Reference] = {
         "$POTEMKIN_DATA/fashion_mnist/train.npz",
         "$POTEMKIN_DATA/fashion_mnist/test.npz",
         pgd_at(eps=0.1, steps=7, augment=(Flip(),), average=EMA(0.999)),
-        Settings(epochs=20, batch_size=128, optimiser=AdamW(lr=2e-3), schedule=Cosine(), precision="bf16"),
+        Settings(epochs=20, batch_size=128, optimiser=AdamW(learning_rate=2e-3), schedule=Cosine(), precision="bf16"),
         20.0,
     ),
     "cifar10": Reference(
@@ -63,7 +63,7 @@ REFERENCES: dict[str, Reference] = {
         "$POTEMKIN_DATA/cifar10/train.npz",
         "$POTEMKIN_DATA/cifar10/test.npz",
         n_fgsm(eps=8 / 255, augment=(Shift(4), Flip()), average=EMA(0.998)),
-        Settings(epochs=30, optimiser=SGD(lr=0.2, nesterov=True), precision="bf16", evaluate_every=296),
+        Settings(epochs=30, optimiser=SGD(learning_rate=0.2, nesterov=True), precision="bf16", evaluate_every=296),
         60.0,
     ),
 }

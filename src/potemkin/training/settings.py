@@ -96,7 +96,7 @@ class Settings(Noted):
 
     def _check_parts(self) -> None:
         if not isinstance(self.optimiser, Optimiser):
-            raise ConfigError(f"optimiser={self.optimiser!r} is none; for example SGD(lr=0.1) or AdamW(lr=0.002).")
+            raise ConfigError(f"optimiser={self.optimiser!r} is none; for example SGD(learning_rate=0.1) or AdamW().")
         if not isinstance(self.schedule, Schedule):
             raise ConfigError(f"schedule={self.schedule!r} is none; for example Cyclic(), Cosine() or Flat().")
         if self.batch_size % self.accumulate:

@@ -168,4 +168,5 @@ def as_examples(
         streams=RowStreams(keys.to(device)),
         progress=progress,
         step=step,
+        seed=seed,
     )

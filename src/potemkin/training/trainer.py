@@ -168,14 +168,23 @@ class Trainer:
         return [given.rows(k * size, (k + 1) * size) for k in range(self.settings.accumulate)]
 
     def _set_rate(self) -> None:
-        factor = self.settings.schedule.factor(self.state.step / self.steps)
+        # In the middle of the step: at its ends, schedules that begin or end at 0 would waste a step.
+        factor = self.settings.schedule.factor((self.state.step + 0.5) / self.steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.optimiser.lr * factor
+            group["lr"] = self.settings.optimiser.learning_rate * factor
 
     # Between steps ------------------------------------------------------------------------------------------------
 
     def _after_step(self, first: int) -> None:
         step, last = self.state.step, self.state.step >= self.steps
+        line: AnyLine | None = None
+        if last or step % self.recipe.replays == 0:  # in the middle of a batch nothing could go on from here
+            line = self._look(step, last)
+        rows = (step - first) * self.settings.batch_size
+        self.tell(Tick(step, self.steps, self._epoch, self._seconds, rows, line))
+
+    def _look(self, step: int, last: bool) -> AnyLine | None:
+        """Log, evaluate, save and stop where it is time for it."""
         asked = self.processes.agree(self.stop_asked()) if self._looks_up(step) else False
         evaluates = last or self._due(step, self.settings.evaluate_every)
         saves = last or asked or self._due(step, self.settings.checkpoint_every)
@@ -188,15 +197,16 @@ class Trainer:
             self.state.stopped = "asked to"
         if saves or evaluates or self.state.stopped is not None:
             self._save()
-        rows = (step - first) * self.settings.batch_size
-        self.tell(Tick(step, self.steps, self._epoch, self._seconds, rows, line))
+        return line
 
     def _due(self, step: int, every: int | None) -> bool:
-        return step % (every or self.stream.steps_per_epoch) == 0
+        """Whether a multiple of `every` was reached since the batch before."""
+        every = every or self.stream.steps_per_epoch
+        return step // every > (step - self.recipe.replays) // every
 
     def _looks_up(self, step: int) -> bool:
         """Whether the processes agree on stopping here: every step alone, seldom where that is a message."""
-        return self.processes.world == 1 or step % 10 == 0
+        return self.processes.world == 1 or (step // self.recipe.replays) % 10 == 0
 
     @property
     def _epoch(self) -> float:
@@ -253,7 +263,7 @@ class Trainer:
     def _raise_alarms(self, found: list[AlarmLine], of: tuple[str, ...]) -> None:
         """Tell each alarm once while it lasts, and do what the settings say."""
         for alarm in found:
-            if alarm.name in self.state.active:
+            if alarm.name in self.state.active and alarm.name != "not_a_number":  # which nothing may train on with
                 continue
             goes_back = self._may_go_back(alarm.name)
             stops = alarm.name in self.settings.stop_on or (alarm.name == "not_a_number" and not goes_back)

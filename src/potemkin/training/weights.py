@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from potemkin.training.learner import statistics_kept
 
 
 @contextmanager
@@ -45,17 +46,3 @@ def moved_uphill(net: nn.Module, gamma: float, loss: Callable[[], Tensor]) -> It
         with torch.no_grad():
             for weights, before in moved:
                 weights.copy_(before)  # not subtracted: they come back bit for bit
-
-
-@contextmanager
-def statistics_kept(net: nn.Module) -> Iterator[None]:
-    """Batch normalisation uses the batch's statistics, as in training, and leaves the running ones alone."""
-    norms = [part for part in net.modules() if isinstance(part, _BatchNorm) and part.training]
-    norms = [part for part in norms if part.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True

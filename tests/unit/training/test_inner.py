@@ -153,10 +153,7 @@ def test_the_best_iterate_costs_one_forward_more_and_is_the_one_with_the_greates
     assert 10 < int((winner < 4).sum()) < 190, "the last iterate is the best for some rows and not for others"
 
 
-WASTED = pytest.mark.xfail(reason="inner.py: one backward with weights of zero for the last look, made and not counted")
-
-
-@pytest.mark.parametrize("keep", ["last", pytest.param("best", marks=WASTED)])
+@pytest.mark.parametrize("keep", ["last", "best"])
 def test_backwards_are_counted_as_they_are_made(keep: str) -> None:
     net = network()
     _, teacher = search(pgd(steps=3), net, examples(B), keep=keep)
@@ -273,12 +270,7 @@ SEARCHES: dict[str, Callable[[], Attack]] = {
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("attack", SEARCHES)
 @pytest.mark.parametrize("keep", ["last", "best"])
-def test_points_lie_in_set_and_box_at_each_rows_own_radius(
-    name: str, attack: str, keep: str, request: pytest.FixtureRequest
-) -> None:
-    if (name, attack) == ("L1", "apgd"):
-        why = "inner.py: APGD in L1 needs a look at each of its three radii, and is stopped at twice eps"
-        request.applymarker(pytest.mark.xfail(reason=why))
+def test_points_lie_in_set_and_box_at_each_rows_own_radius(name: str, attack: str, keep: str) -> None:
     given, within = examples(30), SETS[name]
     given.x[:5], given.x[5:10] = 0.0, 1.0  # corners of the box
     given.x.clamp_(0, 1)
@@ -421,7 +413,6 @@ def test_preprocessing_is_looked_through_and_eps_stays_in_input_units() -> None:
     assert torch.allclose(net[0].count.points[0], (given.x - 0.5) * 2)
 
 
-@pytest.mark.xfail(reason="inner.py: `learner.classes or 2` takes a network of unknown classes for one of two")
 def test_targets_at_random_go_to_all_classes_before_the_number_of_classes_is_known() -> None:
     """A network whose classes nobody declared: the first batch must not take it for one of two."""
     given = examples(200)

@@ -51,7 +51,7 @@ def test_adamw() -> None:
 
 
 def test_rmsprop() -> None:
-    """s <- a s + (1 - a) g^2;   b <- mu b + g / (sqrt(s) + epsilon);   w <- w - lr b."""
+    """s <- a s + (1 - a) g^2;   b <- mu b + g / (sqrt(s) + damping);   w <- w - lr b."""
     w, s, b, expected = 1.0, 0.0, 0.0, []
     for g in GRADIENTS:
         g += 0.01 * w
@@ -63,8 +63,8 @@ def test_rmsprop() -> None:
 
 
 def test_the_defaults_are_the_papers() -> None:
-    assert SGD() == SGD(lr=0.1, momentum=0.9, weight_decay=5e-4)
-    assert RMSProp().lr == 0.045 and RMSProp().epsilon == 1.0
+    assert SGD() == SGD(learning_rate=0.1, momentum=0.9, weight_decay=5e-4)
+    assert RMSProp().learning_rate == 0.045 and RMSProp().damping == 1.0
     group = RMSProp().make([nn.Parameter(torch.zeros(1))]).param_groups[0]
     assert (group["lr"], group["alpha"], group["momentum"], group["eps"]) == (0.045, 0.9, 0.9, 1.0)
     assert group["weight_decay"] == 4e-5
@@ -100,7 +100,8 @@ def test_a_schedule_rises_to_one_peak_and_falls(schedule: Schedule) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["SGD(lr=0.2, nesterov=True)", "AdamW(beta2=0.95)", "RMSProp(epsilon=0.1)", "Cyclic(peak=0.3)", "Cosine()",
+    "text", ["SGD(learning_rate=0.2, nesterov=True)", "AdamW(beta2=0.95)", "RMSProp(damping=0.1)", "Cyclic(peak=0.3)",
+             "Cosine()",
              "Stepwise(at=(0.3,), ratio=0.2)", "Flat()"],
 )  # fmt: skip
 def test_the_notation_makes_the_same_again(text: str) -> None:
@@ -108,9 +109,11 @@ def test_the_notation_makes_the_same_again(text: str) -> None:
 
 
 REFUSED: list[Callable[[], object]] = [
-    lambda: SGD(lr=0.0), lambda: SGD(momentum=-0.1), lambda: SGD(weight_decay=-1), lambda: SGD(nesterov=1),
-    lambda: SGD(momentum=0.0, nesterov=True), lambda: AdamW(lr=-1), lambda: AdamW(beta1=1.0), lambda: AdamW(beta2=1.0),
-    lambda: RMSProp(lr=0), lambda: RMSProp(smoothing=1.0), lambda: RMSProp(smoothing=-0.1), lambda: RMSProp(epsilon=0),
+    lambda: SGD(learning_rate=0.0), lambda: SGD(momentum=-0.1), lambda: SGD(weight_decay=-1), lambda: SGD(nesterov=1),
+    lambda: SGD(momentum=0.0, nesterov=True), lambda: AdamW(learning_rate=-1), lambda: AdamW(beta1=1.0),
+    lambda: AdamW(beta2=1.0),
+    lambda: RMSProp(learning_rate=0), lambda: RMSProp(smoothing=1.0), lambda: RMSProp(smoothing=-0.1),
+    lambda: RMSProp(damping=0),
     lambda: Cyclic(peak=0.0), lambda: Cyclic(peak=1.0), lambda: Cosine(warmup=1.0), lambda: Stepwise(at=(1.5,)),
     lambda: Stepwise(ratio=0),
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from potemkin.core.random import RowStreams, row_keys
 from potemkin.errors import ConfigError, DataError
-from potemkin.training.radius import HalfNormal, PerClass, PerExample, Radius, UniformEps
+from potemkin.training.radius import HalfNormal, PerClass, PerExample, Radius, UniformEps, is_radius
 
 HALF = HalfNormal(high=16 / 255, sigma=8 / 255)
 
@@ -117,4 +117,4 @@ def test_arguments_are_checked() -> None:
     ):  # fmt: skip
         with pytest.raises(ConfigError):
             wrong()
-    assert all(isinstance(each, Radius) for each in (HALF, UniformEps(0, 1), PerClass((0.1,))))
+    assert all(is_radius(each) for each in (HALF, UniformEps(0, 1), PerClass((0.1,))))

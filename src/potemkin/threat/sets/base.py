@@ -170,7 +170,7 @@ def radii(center: Tensor, eps: Tensor | None, default: float) -> Tensor:
         return center.new_full((count,), min(default, most))
     if eps.shape != (count,):
         raise ConfigError(f"eps per row must have shape ({count},), one radius each, found {tuple(eps.shape)}.")
-    return eps.clamp(0.0, most).to(center)
+    return eps.to(center).clamp(0.0, most)
 
 
 def room(center: Tensor, box: Box, direction: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
 from potemkin.training.losses import mean
-from potemkin.training.radius import PerExample, Radius
+from potemkin.training.radius import PerExample, is_radius
 
 NORMS: dict[str, Any] = {"Linf": Linf, "L2": L2, "L1": L1}
 
@@ -66,7 +66,7 @@ class Recipe(Noted, ABC):
     average: Any = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.eps, Radius):
+        if not is_radius(self.eps):
             number("eps of a training recipe (the radius, in input units, such as 8/255)", self.eps, low=0.0)
         allowed = {"norm": (*NORMS,), "over": ("max", "average"), "inner": ("eval", "train"), "keep": ("last", "best")}
         for name, values in allowed.items():
@@ -96,20 +96,11 @@ class Recipe(Noted, ABC):
         return False
 
     @property
-    def attack_passes(self) -> tuple[int, int]:
-        """(forwards, backwards) of the inner attack per attacked row, all sets together."""
-        if self.adversary is None:
-            return 0, 0
-        steps = sum(self.adversary.attack.steps_for(float(each.eps)) for each in self.threats)
-        looks = (self.adversary.keep == "best") + (len(self.threats) > 1 and self.over == "max")
-        return steps + looks * len(self.threats), steps
-
-    @property
     def radius(self) -> float:
         """The largest eps of any row; robustness is evaluated there."""
         if self.sets:
             return max(float(each.eps) for each in self.sets)
-        return self.eps.largest if isinstance(self.eps, Radius) else float(self.eps)
+        return self.eps.largest if is_radius(self.eps) else float(self.eps)
 
     @property
     def threats(self) -> tuple[PerturbationSet, ...]:
@@ -154,7 +145,7 @@ class Recipe(Noted, ABC):
     def _eps(self, each: PerturbationSet, given: Examples) -> Tensor:
         if self.sets:
             return torch.full((len(given),), float(each.eps), device=given.x.device)
-        if isinstance(self.eps, Radius):
+        if is_radius(self.eps):
             return self.eps.draw(given.y, given.positions, given.streams).to(given.x.device)
         return torch.full((len(given),), float(self.eps), device=given.x.device)
 

@@ -18,7 +18,7 @@ from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
 from potemkin.training.losses import adversarial_softplus, l1_decay, mean
-from potemkin.training.radius import Radius
+from potemkin.training.radius import is_radius
 from potemkin.training.recipes.base import Recipe
 
 
@@ -58,7 +58,7 @@ class softplus(_Logistic):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sets or self.norm != "Linf" or self.eps_ramp or isinstance(self.eps, Radius):
+        if self.sets or self.norm != "Linf" or self.eps_ramp or is_radius(self.eps):
             raise ConfigError(f"{show(self)}: the closed form is for Linf and one eps, a number, throughout the run.")
 
     def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:

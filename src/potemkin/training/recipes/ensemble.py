@@ -22,11 +22,11 @@ from potemkin.training.recipes.mixtures import goodfellow
 class ensemble_at(goodfellow):
     """Each batch's adversarial rows come from one network, drawn from the one that learns and the static ones.
 
-        alpha J(x) + (1 - alpha) J(x'),   x' made against a network drawn anew for every batch
+        w J(x) + (1 - w) J(x'),   w the clean weight,   x' made against a network drawn anew for every batch
 
     Args:
         sources: the static networks, as `load_model` reads them: folders of training runs, registered names.
-        alpha, attack_by: as in `goodfellow`.
+        clean_weight, attack_by: as in `goodfellow`.
         For all others see `Recipe`.
 
     Cost per row: as `goodfellow`; passes through static networks count as the attack's.
@@ -54,7 +54,8 @@ class ensemble_at(goodfellow):
                 )
 
     def attack(self, learner: Learner, given: Examples) -> Attacked | None:
-        draw = RowStreams(row_keys(0, torch.tensor([given.step]), text_key("source"), *map(torch.tensor, (-1, 0))))
+        none = torch.tensor(0)
+        draw = RowStreams(row_keys(given.seed, torch.tensor([given.step]), text_key("source"), none, none))
         chosen = int(draw.integers(0, len(self.sources) + 1))
         if chosen == len(self.sources):
             return super().attack(learner, given)

@@ -28,21 +28,21 @@ class goodfellow(Recipe):
         alpha J(x) + (1 - alpha) J(x + eps sign grad_x J(x))
 
     Args:
-        alpha: weight of the clean loss, in [0, 1].
+        clean_weight: of the clean loss, the paper's alpha, in [0, 1].
         attack: `fgsm()`, or another recipe of `attacks`.
         For all others see `Recipe`.
 
     Cost per row: 1 forward and 1 input backward, then 2 forwards and their backwards.
-    Source: Goodfellow et al. 2015, section 6 (alpha 1/2; eps 0.25 on MNIST).
+    Source: Goodfellow et al. 2015, section 6 (1/2; eps 0.25 on MNIST).
     Differs: x' is projected into the box; both halves go through batch normalisation together.
     """
 
-    alpha: float = 0.5
+    clean_weight: float = 0.5
     attack_by: Any = fgsm()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        number("alpha", self.alpha, low=0.0, high=1.0)
+        number("clean_weight", self.clean_weight, low=0.0, high=1.0)
         check_attack(self.attack_by)
 
     @property
@@ -59,7 +59,7 @@ class goodfellow(Recipe):
         loss = alpha_mix(
             given.cross_entropy(clean, self.label_smoothing),
             repeats.cross_entropy(adversarial, self.label_smoothing),
-            self.alpha,
+            self.clean_weight,
         )
         return Learnt(loss, clean.detach(), given.y, adversarial.detach(), repeats.y)
 

@@ -113,11 +113,6 @@ class trades(_CleanAndAttacked):
             )
         )
 
-    @property
-    def attack_passes(self) -> tuple[int, int]:
-        forwards, backwards = super().attack_passes
-        return forwards + len(self.threats), backwards
-
     def combine(self, given: Examples, clean: Tensor, repeats: Examples, again: Tensor, adversarial: Tensor) -> Tensor:
         natural = mean(given.cross_entropy(clean, self.label_smoothing))
         return natural + self.beta * mean(trades_divergence(again, adversarial))
