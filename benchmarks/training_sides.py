@@ -26,7 +26,6 @@ from potemkin.training.recipes.base import Recipe
 from potemkin.training.settings import Settings
 from potemkin.training.task import Task
 from potemkin.training.train import _judged, _trainer
-from potemkin.training.window import Window
 
 PATIENCE = 1200
 """Seconds that a command to the peers may take."""
@@ -99,16 +98,15 @@ class Ours:
         task = Task(as_classifier(net), data, recipe, settings, validation=_few(data))
         processes = Processes(0, 1, torch.device("cpu"))
         self.trainer = _trainer(task, Path("not-written"), processes, _judged(task, processes))
-        self.trainer._window = Window(processes.device)
         self._batches = self.trainer.stream.from_step(0)
 
     def steps(self, count: int) -> Spent:
         read, began = 0.0, (time.perf_counter(), time.process_time())
         for _ in range(count):
             read -= time.perf_counter()
-            parts = self.trainer._parts(next(self._batches))
+            parts = self.trainer.parts(next(self._batches))
             read += time.perf_counter()
-            self.trainer._step(parts, None)
+            self.trainer.step(parts)
         return Spent(time.perf_counter() - began[0], time.process_time() - began[1], count * self.rows, read)
 
     def train(self, seconds: float) -> bool:

@@ -376,7 +376,7 @@ def test_a_run_that_is_stopped_writes_a_checkpoint_and_a_resume_ends_alike(
     code, said = interrupted(here, *more, "--out", "runs/a", number=number)
     folder = here / "runs" / "a"
     assert code == 4, said
-    assert said.count("Stopping after this step: a checkpoint will be written") == 1
+    assert said.count("Stopping in good order: what is done will be kept") == 1
     assert "go on with potemkin train --resume runs/a" in said and "Traceback" not in said
     mark = read_journal(folder).marks()[-1]
     assert (mark.what, mark.step) == ("stopped", 9)

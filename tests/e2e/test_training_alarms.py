@@ -193,6 +193,12 @@ def test_not_a_number(tmp_path: Path) -> None:
     assert (mark.what, mark.step) == ("stopped", 4) and "not_a_number" in mark.message
     assert run.record is None
     assert not (run.folder / "model.safetensors").exists()
+    chosen: dict[str, Any] = {"optimiser": SGD(1e30), "log_every": 4, "audit_examples": 9}
+    again = go(tmp_path / "run", dense(), "pgd_at(eps=0.1, steps=1)", resume=True, **chosen)
+    assert [alarm.step for alarm in again.journal.alarms() if alarm.name == "not_a_number"] == [4]
+    assert again.journal.marks()[-1].what == "stopped", (
+        "spoilt weights are no checkpoint: it began anew, and fell again"
+    )
 
 
 # ---- what is done about them ----------------------------------------------------------------------------------------

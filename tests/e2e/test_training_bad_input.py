@@ -185,7 +185,7 @@ COMMANDS = {
     "eps and sets": train("not both", code=2, recipe="pgd_at(eps=0.1, sets=(L2(1),))"),
     "a share above 1": train("share", "at most 1", code=2, recipe="kurakin(share=2)"),
     "a set as attack": train("attack_by=", "step_ll()", code=2, recipe="kurakin(attack_by=Linf(0.1))"),
-    "alpha above 1": train("alpha", "at most 1", "1.5", code=2, recipe="goodfellow(clean_weight=1.5)"),
+    "a clean weight above 1": train("clean_weight", "at most 1", "1.5", code=2, recipe="goodfellow(clean_weight=1.5)"),
     "weights moved backwards": train("awp", "at least 0", code=2, recipe="pgd_at(awp=-1)"),
     "an ensemble of nothing": train("sources", "runs/a", code=2, recipe="ensemble_at()"),
     "an ensemble of strangers": train("runs/no", "module:function", code=3, recipe="ensemble_at(sources=('runs/no',))"),

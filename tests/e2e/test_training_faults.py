@@ -265,6 +265,8 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any] | str, str]] = {
     "its own architecture": (lambda told: told | {"architecture": "run"}, "itself"),
     "its own, by another way": (lambda told: told | {"architecture": "./run/../run"}, "itself"),
     "a file for architecture": (lambda told: told | {"architecture": "run/model.safetensors"}, "--weights"),
+    "code of its own": (lambda told: told | {"architecture": "run/payload.py:net"}, "which is not run"),
+    "code of its own, by another way": (lambda told: told | {"architecture": "run/../run/payload.py:net"}, "--weights"),
     "a number for architecture": (lambda told: told | {"architecture": 7}, "7"),
     "a list for architecture": (lambda told: told | {"architecture": ["digits-cnn"]}, "digits-cnn"),
     "no name at all": (lambda told: told | {"architecture": "a\0b"}, "no name"),
@@ -313,6 +315,7 @@ def test_a_hostile_model_json_ends_in_one_paragraph(
     shutil.copytree(trained, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     path, (change, word) = Path("run/model.json"), HOSTILE[name]
+    Path("run/payload.py").write_text("open('owned', 'w').close()\n", encoding="utf-8")
     if callable(change):
         edit(path, change)
     else:

@@ -17,7 +17,7 @@ from potemkin.cli.session import Session, paragraph, plain, program
 
 if TYPE_CHECKING:
     from potemkin.training.train import Run
-    from potemkin.training.trainer import Tick
+    from potemkin.training.watch import Tick
 
 
 class Lines:
@@ -32,7 +32,7 @@ class Lines:
     def stopping(self) -> None:
         """Called from a signal handler at the first interrupt."""
         if self._session is not None:
-            self._session.say("Stopping after this step: a checkpoint will be written. Once more aborts.")
+            self._session.say("Stopping in good order: what is done will be kept. Once more aborts.")
 
     def update(self, tick: Tick) -> None:
         from potemkin.training.journal import AlarmLine, EvaluationLine
@@ -50,7 +50,12 @@ class Lines:
                 f"{line.clean_accuracy.short()} (n = {line.n})"
             )
         now = time.monotonic()
-        if now - self._last >= self._every and tick.rows:
+        if now - self._last < self._every:
+            return
+        if tick.audited is not None:
+            self._last = now
+            self._session.say(f"auditing the best weights: {tick.audited[0]} of {tick.audited[1]} examples done")
+        elif tick.rows:
             self._last = now
             done, seconds = tick.step - self._first, now - self._began
             left = told_time(seconds / done * (tick.steps - tick.step)) if done > 5 else "time left not known yet"

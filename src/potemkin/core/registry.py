@@ -15,7 +15,7 @@ from typing import TypeVar
 from potemkin.core.canonical import default_text, name_class
 from potemkin.errors import ConfigError, suggest
 
-KINDS = ("attack", "recipe", "set", "goal", "objective", "part", "access", "threat", "model", "data")
+KINDS = ("attack", "set", "goal", "objective", "part", "access", "threat", "model", "data", "recipe")
 
 BUILTIN_MODULES = (
     "potemkin.threat.sets",

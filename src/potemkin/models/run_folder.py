@@ -73,7 +73,18 @@ def _architecture(folder: Path) -> object:
             raise _damaged(folder, f"it names itself as its architecture, by way of {named!r:.200}")
         seen.add(os.path.realpath(named))
         named = _stored(Path(named))["architecture"]
+    _refuse_own_code(folder, named, seen)
     return named
+
+
+def _refuse_own_code(folder: Path, named: object, runs: set[str]) -> None:
+    """Weights that were passed on bring no code along: what is run is the user's own, or not in the run's folder."""
+    where = str(named).rpartition(":")[0]
+    if where.endswith(".py") and any(Path(os.path.realpath(where)).is_relative_to(run) for run in runs):
+        raise ModelError(
+            f"{folder / CONFIG} names code in the run's own folder, {where!r:.200}, which is not run: whoever made "
+            f"the run wrote it. If you trust it, name it yourself, {named!r:.200}, with --weights {folder / WEIGHTS}."
+        )
 
 
 def _damaged(folder: Path, why: object) -> ModelError:

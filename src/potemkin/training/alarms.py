@@ -40,10 +40,11 @@ def catastrophic_overfitting(train: Sequence[EvaluationLine]) -> Told | None:
         return None
     now, best = train[-1], max(train[:-1], key=lambda line: line.robust)
     collapsed = now.robust < 0.5 * best.robust and surely_above(best.robust, now.robust, now.n)
+    learnt = surely_above(best.clean, best.robust, best.n)  # a constant answer is as right under attack: no robustness
     fooled = surely_above(now.training_attack, now.robust, now.n) and not surely_above(
         best.training_attack, now.training_attack, now.n
     )
-    if not (collapsed and fooled):
+    if not (collapsed and learnt and fooled):
         return None
     return (
         f"Accuracy under the multi-step check fell from {share(best.robust, now.n)} to {share(now.robust, now.n)} of "
@@ -121,6 +122,7 @@ def not_a_number(steps: Sequence[StepLine]) -> Told | None:
     )
 
 
+STEPPED = ("not_a_number", "dead_attack")
 EVALUATED = ("label_leaking", "catastrophic_overfitting", "robust_overfitting", "gradient_masking")
 """Alarms that evaluations raise; the others are raised by steps."""
 

@@ -133,7 +133,7 @@ def start_point(folder: Path, trainer: Trainer, processes: Processes) -> None:
     if processes.first:
         checkpoint.tidy(folder, 10**9, set())
     if newest is None:
-        trainer.begin()
+        trainer.watch.begin()
         if processes.first:
             (folder / LOG).write_text("", encoding="utf-8")
         return
@@ -142,7 +142,7 @@ def start_point(folder: Path, trainer: Trainer, processes: Processes) -> None:
     processes.wait()
     journal = read_journal(folder)
     try:
-        trainer.resume(newest, _evaluations(journal))
+        trainer.watch.resume(newest, _evaluations(journal))
     except TypeError as error:  # a number in it that this version does not know
         raise BundleError(
             f"The checkpoint {folder / checkpoint.FOLDER}/step-{newest:08d} is damaged, or of another version of "

@@ -37,7 +37,7 @@ class Settings(Noted):
         sync_batchnorm: batch statistics over all processes.
         workers: processes that read ahead, each process of the run.
         holdout: validation examples taken out of the training data where none are given; None: a tenth, at most 1,000.
-        evaluate_every, checkpoint_every, log_every: steps; None: an epoch.
+        evaluate_every, checkpoint_every, log_every: steps; None: an epoch, of the log 50 steps.
         evaluation_examples: size of the fixed subsets of training and validation data that are evaluated.
         evaluation_steps: of the PGD audit there.
         patience: evaluations without a better validation robust accuracy before the run stops; None: never.

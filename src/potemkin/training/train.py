@@ -15,7 +15,7 @@ from potemkin.core.notation import parse
 from potemkin.data.load import load_data
 from potemkin.data.source import DataSource
 from potemkin.errors import ConfigError, TrainingError, suggest
-from potemkin.evaluate.audit import audit
+from potemkin.evaluate.audit import Progress, audit
 from potemkin.evaluate.prepare import as_classifier
 from potemkin.evaluate.record import Record
 from potemkin.models.classifier import Classifier
@@ -29,9 +29,11 @@ from potemkin.training.learner import Learner
 from potemkin.training.parallel import Processes, Replicas, start_processes
 from potemkin.training.recipes.base import Recipe
 from potemkin.training.settings import Settings
+from potemkin.training.state import Tensors
 from potemkin.training.stream import Share, Stream
 from potemkin.training.task import Task, only
-from potemkin.training.trainer import Tick, Trainer
+from potemkin.training.trainer import Trainer
+from potemkin.training.watch import Pace, Tick, Watch
 
 AUDIT = ("apgd()", "apgd(objective=DLR(), targets=9)")
 """Of the audit at the end: APGD on cross-entropy, then at each of the nine likeliest classes."""
@@ -144,11 +146,14 @@ def _carry_out(
     judged = _judged(task, processes)
     trainer = _trainer(task, folder, processes, judged)
     with open_folder(folder, task, trainer, processes, overwrite, resume):
-        trainer.tell, trainer.stop_asked = progress or trainer.tell, stop_asked
+        watch = trainer.watch
+        watch.tell, watch.stop_asked = progress or watch.tell, stop_asked
         start_point(folder, trainer, processes)
-        trainer.board = Board(folder, trainer.state.step) if processes.first else None
+        watch.board = Board(folder, trainer.state.step) if processes.first else None
         _run(trainer)
-        record = finish(folder, trainer, processes, lambda: _audit(task, folder, judged, test))
+        record = finish(folder, trainer, processes, lambda: _audit(task, folder, judged, test, watch))
+        if watch.board is not None:
+            watch.board.close()
     return judged, record
 
 
@@ -207,22 +212,29 @@ def _trainer(task: Task, folder: Path, processes: Processes, judged: Classifier)
         subset(part, *task.judged_on(part), processes, task.box, model.classes) for part in ("train", "validation")
     ]
     steps = max(1, round(settings.epochs * stream.steps_per_epoch))
-    return Trainer(learner, replicas, recipe, settings, stream, evaluator, subsets, folder, processes, steps)
+    pace = Pace(steps, stream.steps_per_epoch, recipe.replays)
+    optimiser = settings.optimiser.make(p for p in replicas.bare.parameters() if p.requires_grad)
+    tensors = Tensors(folder, replicas, optimiser, recipe, processes)
+    watch = Watch(folder, settings, pace, processes, tensors, evaluator, subsets)
+    return Trainer(learner, replicas, recipe, settings, stream, processes, optimiser, tensors, watch)
 
 
-def _audit(task: Task, folder: Path, judged: Classifier, test: DataSource | None) -> Record | None:
-    """Audit the best weights as they stand in the folder."""
+def _audit(task: Task, folder: Path, judged: Classifier, test: DataSource | None, watch: Watch) -> Record | None:
+    """Audit the best weights as they stand in the folder; the first interrupt ends it with what is done."""
     load_weights(judged.net, folder / WEIGHTS)
     if not task.settings.audit_examples:
         return None
-    source = test or task.validation or task.data
-    examples = task.settings.audit_examples
-    threat = task.recipe.threats[0]
-    if test is None and task.validation is None:
-        source = only(task.data, task.held_out)
+    source = test or task.validation or only(task.data, task.held_out)
+    asked_before = watch.stop_asked()
+
+    def told(progress: Progress) -> None:
+        watch.tell_audit(progress.settled, progress.total)
+        if watch.stop_asked() and not asked_before:
+            raise KeyboardInterrupt
+
     return audit(
-        judged, source, threat, AUDIT, seed=task.settings.seed, examples=min(examples, len(source)),
-        out=folder / "audit", overwrite=True,
+        judged, source, task.recipe.threats[0], AUDIT, seed=task.settings.seed, progress=told,
+        examples=min(task.settings.audit_examples, len(source)), out=folder / "audit", overwrite=True,
     )  # fmt: skip
 
 

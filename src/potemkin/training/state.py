@@ -1,0 +1,99 @@
+"""What a run is at a step: numbers and tensors, written to checkpoints and read back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potemkin.training import averages, checkpoint
+from potemkin.training.parallel import Processes, Replicas
+from potemkin.training.recipes.base import Recipe
+
+
+@dataclass
+class State:
+    """What a checkpoint holds beside tensors: all that decides how the run goes on."""
+
+    step: int = 0
+    seconds: float = 0.0
+    cost: list[int] = field(default_factory=lambda: [0] * 6)
+    best: list[int] | None = None
+    """[held, clean, step] of the best validation so far."""
+    since_best: int = 0
+    good: int | None = None
+    """Step of the last checkpoint that was evaluated without catastrophic overfitting."""
+    rollbacks: int = 0
+    recovers_until: int = 0
+    active: list[str] = field(default_factory=list)
+    """Alarms that are told already."""
+    stopped: str | None = None
+
+
+class Tensors:
+    """The tensors of a run: weights and buffers, the optimiser's state, the average."""
+
+    def __init__(
+        self, folder: Path, replicas: Replicas, optimiser: torch.optim.Optimizer, recipe: Recipe, processes: Processes
+    ) -> None:
+        self._folder, self._replicas, self._optimiser = folder, replicas, optimiser
+        self._recipe, self._processes = recipe, processes
+        self._average: dict[str, Tensor] | None = None
+        if recipe.average is not None:
+            self._average = {name: t.detach().clone() for name, t in self._weights().items()}
+
+    @property
+    def averaged(self) -> bool:
+        """Whether an average of the weights is kept; then it is what is judged."""
+        return self._average is not None
+
+    def average_in(self, step: int, steps: int) -> None:
+        """Take the newest weights into the average, where there is one."""
+        if self._average is not None:
+            averages.update(self._average, self._weights(), self._recipe.average.weight(step, step / steps))
+
+    def load_into(self, net: torch.nn.Module) -> None:
+        """The weights that are evaluated and exported, whole, into a plain copy of the network."""
+        net.load_state_dict(self._replicas.gather(self._average or self._weights()))
+
+    def save(self, state: State, seconds: float, keep: int, spared: set[int]) -> None:
+        """Write a checkpoint, and remove those that are neither among the newest `keep` nor spared."""
+        numbers = {**vars(state), "seconds": seconds}
+        checkpoint.save(self._folder, state.step, self._all(), numbers, self._processes)
+        if self._processes.first:
+            checkpoint.tidy(self._folder, keep, spared)
+
+    def read(self, step: int) -> dict[str, Any]:
+        """Everything from the checkpoint at `step`, in place; returns its numbers."""
+        state, names = checkpoint.numbers(self._folder, step)
+        self._prepare_optimiser(names)
+        tensors = self._all()
+        read = {name: torch.empty_like(t, memory_format=torch.contiguous_format) for name, t in tensors.items()}
+        checkpoint.load(self._folder, step, read)
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(read[name])
+        return state
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: t for name, t in self._replicas.bare.state_dict().items() if isinstance(t, Tensor)}
+
+    def _all(self) -> dict[str, Tensor]:
+        found = {f"model.{name}": t for name, t in self._weights().items()}
+        for name, parameter in self._replicas.bare.named_parameters():
+            held = self._optimiser.state.get(parameter, {})
+            found |= {f"optimiser.{name}.{key}": t for key, t in held.items() if isinstance(t, Tensor)}
+        return found | {f"average.{name}": t for name, t in (self._average or {}).items()}
+
+    def _prepare_optimiser(self, names: list[str]) -> None:
+        """A new optimiser has no state to read into; give it what the checkpoint has (numbers, or as its parameter)."""
+        for name, parameter in self._replicas.bare.named_parameters():
+            prefix = f"optimiser.{name}."
+            keys = [each.removeprefix(prefix) for each in names if each.startswith(prefix)]
+            held = self._optimiser.state[parameter] if keys else {}
+            for key in keys:
+                if key not in held:
+                    held[key] = torch.zeros(()) if key == "step" else torch.zeros_like(parameter)

@@ -1,0 +1,220 @@
+"""What is looked at between batches: the log, evaluations, alarms, the best weights, checkpoints, and when to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from potemkin.training import alarms
+from potemkin.training.board import Board
+from potemkin.training.evaluation import Evaluator, Subset
+from potemkin.training.export import write_best
+from potemkin.training.journal import AlarmLine, AnyLine, Cost, EvaluationLine, MarkLine, Passes, StepLine, append
+from potemkin.training.learner import Meter
+from potemkin.training.parallel import Processes
+from potemkin.training.settings import Settings
+from potemkin.training.state import State, Tensors
+from potemkin.training.window import Window
+
+MOST_ROLLBACKS = 3
+LOG_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What a progress display may show."""
+
+    step: int
+    steps: int
+    epoch: float
+    seconds: float
+    rows: int
+    """Training rows of all processes since this process started."""
+    line: AnyLine | None = None
+    audited: tuple[int, int] | None = None
+    """During the audit at the end: examples that are settled, and all."""
+
+
+@dataclass
+class Pace:
+    """How long the run is, in steps: in all, in an epoch, on one batch."""
+
+    steps: int
+    epoch: int
+    batch: int
+
+
+class Watch:
+    """Looks after a run, and says in `state.stopped` when it is over early."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        pace: Pace,
+        processes: Processes,
+        tensors: Tensors,
+        evaluator: Evaluator,
+        subsets: list[Subset],
+    ) -> None:
+        self.folder, self.settings, self.pace, self.processes = folder, settings, pace, processes
+        self.tensors, self.evaluator, self.subsets = tensors, evaluator, subsets
+        self.state, self.window = State(), Window(processes.device)
+        self.evaluations: dict[str, list[EvaluationLine]] = {part.part: [] for part in subsets}
+        self.board: Board | None = None
+        self.stop_asked: Callable[[], bool] = lambda: False
+        self.tell: Callable[[Tick], None] = lambda tick: None
+        self._began, self._first = time.monotonic(), 0
+
+    def begin(self) -> None:
+        """Write the checkpoint that a run killed before its first epoch starts again from."""
+        self._save()
+
+    def resume(self, step: int, evaluations: dict[str, list[EvaluationLine]]) -> None:
+        """Go on from the checkpoint at `step`."""
+        self.state = State(**self.tensors.read(step))
+        self._began, self._first = time.monotonic(), step
+        self.evaluations = {part: list(evaluations.get(part, [])) for part in self.evaluations}
+
+    def after_step(self, meter: Meter, learning_rate: float) -> None:
+        """Look at the run after a step; in the middle of a batch nothing could go on from here, so only tell."""
+        step, last = self.state.step, self.state.step >= self.pace.steps
+        line: AnyLine | None = None
+        if last or step % self.pace.batch == 0:
+            line = self._look(step, last, meter, learning_rate)
+        self._tell(line, (step - self._first) * self.settings.batch_size)
+
+    def _look(self, step: int, last: bool, meter: Meter, learning_rate: float) -> AnyLine | None:
+        """Log, evaluate, save and stop where it is time for it."""
+        settings = self.settings
+        asked = self.processes.agree(self.stop_asked()) if self._looks_up(step) else False
+        evaluates = last or self._due(step, settings.evaluate_every or self.pace.epoch)
+        saves = last or asked or self._due(step, settings.checkpoint_every or self.pace.epoch)
+        line: AnyLine | None = None
+        if evaluates or saves or self._due(step, settings.log_every or LOG_EVERY):
+            line = self._log_steps(meter, learning_rate)
+            if line.loss is None and self.state.stopped is not None:
+                return line  # spoilt weights are no checkpoint to go on from
+        if evaluates and self.state.stopped is None:
+            line = self._evaluate()
+        if asked and not last and self.state.stopped is None:
+            self.state.stopped = "asked to"
+        if saves or evaluates or self.state.stopped is not None:
+            self._save()
+        return line
+
+    def _due(self, step: int, every: int) -> bool:
+        """Whether a multiple of `every` was reached since the batch before."""
+        return step // every > (step - self.pace.batch) // every
+
+    def _looks_up(self, step: int) -> bool:
+        """Whether the processes agree on stopping here: after every batch alone, seldom where that is a message."""
+        return self.processes.world == 1 or (step // self.pace.batch) % 10 == 0
+
+    @property
+    def _epoch(self) -> float:
+        return self.state.step / self.pace.epoch
+
+    @property
+    def _seconds(self) -> float:
+        return self.state.seconds + time.monotonic() - self._began
+
+    def _log_steps(self, meter: Meter, learning_rate: float) -> StepLine:
+        counted = [round(k) for k in self.processes.total(meter.numbers())]
+        meter.set([0] * 6)
+        self.state.cost = [old + new for old, new in zip(self.state.cost, counted, strict=True)]
+        means = self.window.flush(self.processes)
+        line = StepLine(
+            step=self.state.step, epoch=self._epoch, seconds=self._seconds, cost=_cost(self.state.cost),
+            learning_rate=learning_rate, **means,  # type: ignore[arg-type]
+        )  # fmt: skip
+        self._write([line])
+        self._raise_alarms(alarms.of_steps([line]), alarms.STEPPED)
+        return line
+
+    def _evaluate(self) -> EvaluationLine:
+        weights: Literal["current", "average"] = "average" if self.tensors.averaged else "current"
+        self.tensors.load_into(self.evaluator.judged.net)
+        lines: list[EvaluationLine] = []
+        for part in self.subsets:
+            line = self.evaluator.judge(part, self.state.step, self._epoch, weights)
+            self.evaluations[part.part].append(line)
+            self.state.cost[4] += self.evaluator.passes[0]
+            self.state.cost[5] += self.evaluator.passes[1]
+            lines.append(line)
+        self._write(lines)
+        found = alarms.of_evaluations(self.evaluations["train"], self.evaluations["validation"])
+        self._raise_alarms(found, alarms.EVALUATED)
+        self._keep_best(lines[-1])
+        if not any(alarm.name == "catastrophic_overfitting" for alarm in found):
+            self.state.good = self.state.step
+        return lines[-1]
+
+    def _keep_best(self, line: EvaluationLine) -> None:
+        best, patience = self.state.best, self.settings.patience
+        self.state.since_best += 1
+        if best is None or [line.robust, line.clean] > best[:2]:
+            self.state.best, self.state.since_best = [line.robust, line.clean, line.step], 0
+            if self.processes.first:
+                write_best(self.folder, self.evaluator.judged.net)
+            self._mark("best", f"validation robust accuracy {line.robust_accuracy}, clean {line.clean_accuracy}")
+        if patience is not None and self.state.since_best >= patience:
+            self.state.stopped = f"no better validation robust accuracy in {patience} evaluations"
+
+    def _raise_alarms(self, found: list[AlarmLine], of: tuple[str, ...]) -> None:
+        """Tell each alarm once while it lasts, and do what the settings say."""
+        for alarm in found:
+            if alarm.name in self.state.active and alarm.name != "not_a_number":  # which nothing may train on with
+                continue
+            goes_back = self._may_go_back(alarm.name)
+            stops = alarm.name in self.settings.stop_on or (alarm.name == "not_a_number" and not goes_back)
+            line = alarm.model_copy(update={"action": "stopped" if stops else "rolled back" if goes_back else "told"})
+            self._write([line])
+            self._tell(line, 0)
+            if stops:
+                self.state.stopped = f"alarm {alarm.name}"
+            elif goes_back:
+                self._go_back()
+        self.state.active = sorted(({*self.state.active} - {*of}) | {alarm.name for alarm in found})
+
+    def _may_go_back(self, name: str) -> bool:
+        if not self.settings.rollback or self.state.good is None or self.state.rollbacks >= MOST_ROLLBACKS:
+            return False
+        return name in ("catastrophic_overfitting", "not_a_number")
+
+    def _go_back(self) -> None:
+        """The last good weights, other random streams, and PGD for an epoch; the step goes on."""
+        assert self.state.good is not None
+        self.tensors.read(self.state.good)
+        self.state.rollbacks += 1
+        self.state.recovers_until = self.state.step + self.pace.epoch
+        self._mark("rolled back", f"to the weights of step {self.state.good}; PGD for an epoch")
+
+    def _save(self) -> None:
+        good = self.state.good
+        spared = {good} if good is not None and self.settings.rollback else set()
+        self.tensors.save(self.state, self._seconds, self.settings.keep_checkpoints, spared)
+
+    def _mark(self, what: Any, message: str) -> None:
+        self._write([MarkLine(step=self.state.step, epoch=self._epoch, what=what, message=message)])
+
+    def _write(self, lines: list[Any]) -> None:
+        if self.processes.first:
+            append(self.folder, lines)
+            if self.board is not None:
+                self.board.add(lines)
+
+    def tell_audit(self, settled: int, total: int) -> None:
+        """Tell how far the audit at the end is."""
+        self.tell(Tick(self.state.step, self.pace.steps, self._epoch, self._seconds, 0, None, (settled, total)))
+
+    def _tell(self, line: AnyLine | None, rows: int) -> None:
+        self.tell(Tick(self.state.step, self.pace.steps, self._epoch, self._seconds, rows, line))
+
+
+def _cost(numbers: list[int]) -> Cost:
+    pairs = [Passes(forwards=numbers[k], backwards=numbers[k + 1]) for k in (0, 2, 4)]
+    return Cost(attack=pairs[0], learning=pairs[1], evaluation=pairs[2])
