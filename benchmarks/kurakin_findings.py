@@ -368,7 +368,7 @@ def markdown(findings: list[Finding], found: dict[str, Any]) -> str:
             "",
             f"## {finding.number}. {finding.claim}",
             "",
-            f"**{finding.answer}**. Criterion: {finding.criterion}.",
+            f"**{finding.answer}**. Criterion: {finding.criterion.rstrip('.')}.",
         ]
         lines += ["", *(f"- {each}" for each in finding.because), "", *table(finding.head, finding.rows)]
     lines += ["", "## Networks", ""]
