@@ -193,7 +193,7 @@ class Asked:
         if self.model is None or self.data is None:
             raise ConfigError("Give a model and data: potemkin train MODEL DATA --recipe RECIPE --out FOLDER.")
         data, test = _parts(self.data, self.learning.test)
-        self.data_again = test or data
+        self.data_again = test
         classifier, source = self.network.bring(session, self.model, data, fresh=settings.seed)
         size = self.network.image_size
 

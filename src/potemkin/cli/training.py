@@ -120,6 +120,6 @@ class Trained:
         if self.report is not None:
             paragraph(console, Text(f"Report          {plain(str(self.report))}"))
         if best is not None and journal.info.model.spec is not None:
-            again = [*program(), "audit", str(self.run.folder), self.test or "DATA", *self.more]
+            again = [*program(), "audit", str(self.run.folder), self.test or "TEST_DATA", *self.more]
             told = plain(shlex.join([*again, "--threat", journal.info.threat_notation]))
             paragraph(console, Text(f"Next            {told}"))

@@ -169,11 +169,12 @@ def next_steps(journal: Journal, audit: Bundle | None) -> list[str]:
 def commands(journal: Journal, audit: Bundle | None) -> list[Command]:
     """What was run, and what to run with this folder."""
     info, folder = journal.info, shlex.quote(str(journal.folder))
-    data = shlex.quote(audit.record.data.name) if audit else "TEST_DATA"
+    test = info.model.details.get("options", {}).get("test")
+    data = shlex.quote(str(test)) if test else "TEST_DATA"
     told = [Command(info.command, "What was run.")] if info.command else []
     if state(journal).kind != "finished":
         told.append(Command(f"potemkin train --resume {folder}", "Goes on from the last checkpoint, to the same end."))
-    purpose = "Attacks the kept weights in full." if audit else (
+    purpose = "Attacks the kept weights in full." if test else (
         "Attacks the kept weights in full. Put the name of your test data: data that the run has not seen."
     )  # fmt: skip
     told.append(Command(f"potemkin audit {folder} {data} --threat {shlex.quote(info.threat_notation)}", purpose))

@@ -36,7 +36,7 @@ def catastrophic_overfitting(train: Sequence[EvaluationLine]) -> Told | None:
 
     Source: Wong, Rice and Kolter 2020, section 5.4; Andriushchenko and Flammarion 2020.
     """
-    if len(train) < 2 or train[-1].training_attack == train[-1].clean:  # what attacks nothing cannot be overfitted to
+    if len(train) < 2 or not train[-1].attacked:  # where nothing is attacked, nothing can be overfitted to
         return None
     now, best = train[-1], max(train[:-1], key=lambda line: line.robust)
     collapsed = now.robust < 0.5 * best.robust and surely_above(best.robust, now.robust, now.n)

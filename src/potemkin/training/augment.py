@@ -1,4 +1,4 @@
-"""Augmentation as a function of (seed, example, epoch): the same on every rank, and after a resume."""
+"""Augmentation as a function of (seed, example, epoch): the same after a resume, and on every rank but for partners."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Cutout(Noted):
 @register("part")
 @dataclass(frozen=True, repr=False)
 class Mixup(Noted):
-    """Blend each row with the next one of the batch, and their labels alike.
+    """Blend each row with the next one of this process's share of the batch, and their labels alike.
 
         x = s x_i + (1 - s) x_j,   s ~ U(1/2, 1): the attack steers by the heavier label
 
@@ -106,7 +106,7 @@ class Mixup(Noted):
 @register("part")
 @dataclass(frozen=True, repr=False)
 class Cutmix(Noted):
-    """Paste a square of the next row of the batch into each, and mix the labels by area.
+    """Paste a square of the next row (of this process's share) into each, and mix the labels by area.
 
     Source: Yun et al. 2019 (CutMix), section 3.1.
     Differs: a square of up to half the area (so that the attack steers by the label of the larger part), per row.

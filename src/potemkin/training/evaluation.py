@@ -77,6 +77,7 @@ class Evaluator:
         self.passes = [round(k) for k in self._processes.total(self.passes)]
         return EvaluationLine(
             step=step, epoch=epoch, part=part.part, weights=weights, n=part.total,
+            attacked=training_attack(self._recipe) is not None,
             clean=clean, training_attack=training, one_step=one_step, robust=robust,
         )  # fmt: skip
 

@@ -36,9 +36,9 @@ class Examples:
     def __len__(self) -> int:
         return len(self.y)
 
-    def rows(self, first: int, last: int) -> Examples:
-        """The rows first..last-1."""
-        cut = slice(first, last)
+    def rows(self, first: int, last: int, step: int = 1) -> Examples:
+        """The rows first, first + step, … below last."""
+        cut = slice(first, last, step)
         return replace(
             self,
             x=self.x[cut],
@@ -60,14 +60,14 @@ class Examples:
 
 @dataclass
 class Attacked:
-    """What the inner maximisation found for some rows."""
+    """What the inner maximisation found for some rows; for all sets, one after the other, where all are learnt from."""
 
     points: Tensor
-    """(B, *shape), inside set and box; detached."""
+    """(B, *shape), inside the set that was searched and the box (N-FGSM searches a wider one than its eps)."""
     dead: Tensor
     """(B,) bool: whether no step saw a usable gradient."""
     eps: Tensor
-    """(B,) the radius of each row; NaN where there are several sets."""
+    """(B,) the radius of each row, in its set's norm."""
     moved: Tensor
     """(B,) distance from the clean input in units of eps, in the set's norm."""
 

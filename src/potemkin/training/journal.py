@@ -119,7 +119,9 @@ class EvaluationLine(Plain):
     clean: Count
     """Right on the clean input."""
     training_attack: Count
-    """Right on what the training attack itself makes of it; equal to `clean` without an adversary."""
+    """Right on what the training attack itself makes of it; equal to `clean` where there is none."""
+    attacked: bool = True
+    """Whether the recipe trains against an attack at all."""
     one_step: Count
     """Right under one step of full length."""
     robust: Count

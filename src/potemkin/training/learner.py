@@ -46,14 +46,14 @@ class Learner:
     channels_last: bool = False
     meter: Meter = field(default_factory=Meter)
 
-    def learn(self, x: Tensor, backwards: bool = True) -> Tensor:
+    def learn(self, x: Tensor) -> Tensor:
         """Logits (B, K) in float32, attached to the weights; counts one forward and 2 backwards per row."""
         self.meter.learning[0] += len(x)
-        self.meter.learning[1] += 2 * len(x) * backwards
+        self.meter.learning[1] += 2 * len(x)
         return self._logits(self.net, x)
 
     def beside(self, x: Tensor) -> Tensor:
-        """Logits of the module inside, attached to weights and inputs: for penalties; counts as `learn` does."""
+        """Logits of the module inside, attached to weights and inputs: for penalties; a backward counts 3."""
         self.meter.learning[0] += len(x)
         self.meter.learning[1] += 3 * len(x)
         return self._logits(self.plain, x)

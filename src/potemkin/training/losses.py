@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,7 +18,7 @@ def mixed_loss(clean: Tensor, adversarial: Tensor, weight: float) -> Tensor:
         clean, adversarial: (m - k,) and (k,) losses; either may be empty.
         weight: the paper's lambda, above 0.
 
-    Source: Kurakin et al. 2017, equation (1) of Algorithm 1 (recalled).  Differs: none.
+    Source: Kurakin et al. 2017, section 3 (recalled).  Differs: none.
 
     >>> float(mixed_loss(torch.tensor([1.0]), torch.tensor([3.0]), weight=1.0))
     2.0
@@ -61,7 +60,8 @@ def mart_rows(clean: Tensor, adversarial: Tensor, y: Tensor, weight: float) -> T
 
     Returns: (B,) losses.
     Source: Wang et al. 2020 (MART), equations (8) to (11).
-    Differs: guards against log 0 as the authors' code has them (1e-4 + 1e-12 inside the second logarithm).
+    Differs: guards as in the authors' code (1.0001 + 1e-12 in the second logarithm, 1.0000001 in the weight), but for
+    that in the divergence, where we take log-softmax.
     """
     p, q = adversarial.softmax(dim=1), clean.softmax(dim=1)
     boosted = F.cross_entropy(adversarial, y, reduction="none") - (1.0001 - best_other(p, y) + 1e-12).log()
@@ -108,5 +108,5 @@ def l1_decay(logit: Tensor, weight: Tensor, y: Tensor, strength: float) -> Tenso
 
 
 def mean(losses: Tensor) -> Tensor:
-    """The mean, and 0 (attached to nothing) for no rows."""
-    return losses.mean() if len(losses) else torch.zeros((), device=losses.device)
+    """The mean over the rows."""
+    return losses.mean()

@@ -116,7 +116,7 @@ class Schedule(Noted, ABC):
 class Cyclic(Schedule):
     """Up to the peak in a straight line, and down to 0 in another: one cycle.
 
-    Source: Wong, Rice and Kolter 2020, section 5 (peak at 2/5 of the run); de Jorge et al. 2022.  Differs: none.
+    Source: Wong, Rice and Kolter 2020, section 5; de Jorge et al. 2022.  Differs: the peak, at 1/2 in Wong's code.
 
     >>> Cyclic(peak=0.5).factor(0.25)
     0.5

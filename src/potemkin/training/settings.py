@@ -43,7 +43,7 @@ class Settings(Noted):
         patience: evaluations without a better validation robust accuracy before the run stops; None: never.
         keep_checkpoints: how many are kept.
         stop_on: names of alarms that stop the run.
-        rollback: after catastrophic overfitting, go back to the last good weights and train with PGD for an epoch.
+        rollback: after catastrophic overfitting or NaN, back to the last good weights, and PGD for an epoch.
         audit_examples: of the audit at the end; 0 for none.
     """
 

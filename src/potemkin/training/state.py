@@ -50,6 +50,10 @@ class Tensors:
         """Whether an average of the weights is kept; then it is what is judged."""
         return self._average is not None
 
+    def finite(self) -> bool:
+        """Whether every weight of this process is a number."""
+        return all(bool(torch.isfinite(t).all()) for t in self._weights().values() if t.is_floating_point())
+
     def average_in(self, step: int, steps: int) -> None:
         """Take the newest weights into the average, where there is one."""
         if self._average is not None:

@@ -77,17 +77,12 @@ class Stream:
     def from_step(self, step: int) -> Iterator[list[Batch]]:
         """Read on from `step`: for each batch, this process's rows of the training data, then of the extra data."""
         plan = self._plan(step // self._replays)
-        reader = _Reader(self._sources)
+        reader = _Reader(self._sources, self._box, self._classes)
         if self._workers:
             loaded = DataLoader(reader, sampler=plan, batch_size=None, num_workers=self._workers, prefetch_factor=4)
-        for number, answer in enumerate(loaded if self._workers else map(reader.__getitem__, plan)):
+        for answer in loaded if self._workers else map(reader.__getitem__, plan):
             if isinstance(answer, PotemkinError):
                 raise answer
-            if step // self._replays + number < self.batches_per_epoch:  # each example is looked at once
-                for batch, source in zip(answer, self._sources, strict=True):
-                    check_batch(
-                        batch, source.name, box=self._box, classes=self._classes, input_shape=source.input_shape
-                    )
             yield answer
 
     def _plan(self, first: int) -> Iterator[list[Ints]]:
@@ -109,23 +104,23 @@ class Stream:
 
 
 class _Reader(Dataset[object]):
-    """Reads rows; what cannot be read is handed on as the error it is, past the worker's traceback."""
+    """Reads and checks rows; what cannot be used is handed on as the error it is, past the worker's traceback."""
 
-    def __init__(self, sources: list[DataSource]) -> None:
-        self._sources = sources
+    def __init__(self, sources: list[DataSource], box: tuple[float, float], classes: int | None) -> None:
+        self._sources, self._box, self._classes = sources, box, classes
 
     def __getitem__(self, places: list[Ints]) -> list[Batch] | PotemkinError:
         try:
-            return [
-                _whole(source, rows) if len(rows) else _none(source)
-                for source, rows in zip(self._sources, places, strict=True)
-            ]
+            return [self._read(source, rows) for source, rows in zip(self._sources, places, strict=True)]
         except PotemkinError as error:
             return error
 
-
-def _whole(source: DataSource, rows: Ints) -> Batch:
-    return next(iter(source.batches(len(rows), rows)))
+    def _read(self, source: DataSource, rows: Ints) -> Batch:
+        if not len(rows):
+            return _none(source)
+        batch = next(iter(source.batches(len(rows), rows)))
+        check_batch(batch, source.name, box=self._box, classes=self._classes, input_shape=source.input_shape)
+        return batch
 
 
 def _none(source: DataSource) -> Batch:
@@ -151,21 +146,25 @@ def _permutation(total: int, seed: int, epoch: int) -> Ints:
 def as_examples(
     batches: list[Batch], device: torch.device, seed: int, epoch: int, salt: int, progress: float, step: int
 ) -> Examples:
-    """One batch on the device, extra data behind the training data, each row with its own random stream."""
+    """One batch on the device, extra data spread among the training data, each row with its own random stream."""
     ids = torch.tensor(
         [id_key(example) ^ (EXTRA if place else 0) for place, batch in enumerate(batches) for example in batch.ids]
     )
     keys = row_keys(seed, ids, TRAINING, torch.tensor(epoch), torch.tensor(salt))
 
+    # Where rows are cut by place (parts of a batch, attacked and clean rows), each cut has its share of either.
+    places = torch.cat([(torch.arange(len(batch)) + 0.5) / max(1, len(batch)) for batch in batches])
+    order = torch.argsort(places, stable=True)
+
     def joined(name: str) -> Tensor:
         parts = [getattr(batch, name) for batch in batches]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)[order]
 
     return Examples(
         x=joined("inputs").to(device),
         y=joined("labels").to(device),
         positions=joined("positions"),
-        streams=RowStreams(keys.to(device)),
+        streams=RowStreams((keys if len(batches) == 1 else keys[order]).to(device)),
         progress=progress,
         step=step,
         seed=seed,

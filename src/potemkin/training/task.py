@@ -74,6 +74,9 @@ class Task:
         self._look_at_radius()
         self._look_at_labels()
         self._look_at_inputs()
+        for source, _ in self._sources():
+            if left_out := getattr(source, "left_out", None):
+                self.notes.append(f"{source.name}: left out, as asked: {listed(left_out)}.")
 
     def check_like(self, source: DataSource, positions: Ints | None = None) -> None:
         """Refuse other data (validation, extra, test) that are not like the training data, before hours are spent."""
@@ -132,7 +135,7 @@ class Task:
 
     def _look_at_radius(self) -> None:
         """8 in place of 8/255 is the slip that costs a night of training."""
-        width, eps = self.box[1] - self.box[0], self.recipe.radius
+        width, eps = self.box[1] - self.box[0], float(self.recipe.threats[0].eps)
         if self.recipe.threats[0].norm_name != "Linf" or not eps >= width:
             return
         meant = f"Did you mean {eps:g}/255?" if 1 < eps < 256 and width == 1 else "Is eps in the units of the inputs?"
@@ -237,6 +240,7 @@ def _brought(source: DataSource, spec: str | None, used: int | None = None) -> B
         details={
             "examples": len(source),
             "used": len(source) if used is None else used,
+            "left_out": list(getattr(source, "left_out", ()))[:1000],
             "classes": source.classes,
             "class_names": (source.class_names or [])[:1000],
             "input_shape": list(source.input_shape),

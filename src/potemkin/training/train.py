@@ -47,7 +47,7 @@ class Run:
     journal: Journal
     model: Classifier
     record: Record | None
-    """None where the run was stopped early, or no audit was asked for, or another process made it."""
+    """None where the run was interrupted, or no audit was asked for, or another process made it."""
 
 
 def train(

@@ -100,18 +100,15 @@ class Trainer:
         given = as_examples(batches, processes.device, seed, epoch, salt, step / self.steps, step)
         for part in self.recipe.augment:
             given = part.apply(given)
-        size = len(given) // self.settings.accumulate
-        return [given.rows(k * size, (k + 1) * size) for k in range(self.settings.accumulate)]
+        # Every so manieth row: the first ones of each part are the first ones of the batch.
+        return [given.rows(k, len(given), self.settings.accumulate) for k in range(self.settings.accumulate)]
 
     def _attack(self, given: Examples) -> Attacked | None:
-        recipe = self.recipe
+        recovers = self.state.step < self.state.recovers_until and self.recipe.adversary is not None
+        # After a collapse, PGD for an epoch (Li et al. 2020, FastAdv+).
+        by = Adversary(pgd(steps=7), mode=self.recipe.inner) if recovers else None
         with self.replicas.quiet():
-            if self.state.step >= self.state.recovers_until or recipe.adversary is None:
-                return recipe.attack(self.learner, given)
-            # After a collapse, PGD for an epoch (Li et al. 2020, FastAdv+).
-            within = recipe.threats[0]
-            eps = torch.full((len(given),), float(within.eps), device=given.x.device)
-            return Adversary(pgd(steps=7), mode=recipe.inner).search(self.learner, given, within, eps)
+            return self.recipe.attack(self.learner, given, by)
 
     def _uphill(self, given: Examples, attacked: Attacked | None) -> AbstractContextManager[None]:
         if not self.recipe.awp or given.progress < self.recipe.awp_after:

@@ -127,6 +127,8 @@ class Watch:
         meter.set([0] * 6)
         self.state.cost = [old + new for old, new in zip(self.state.cost, counted, strict=True)]
         means = self.window.flush(self.processes)
+        if self.processes.agree(not self.tensors.finite()):
+            means["loss"] = None  # it was finite yet, but what was learnt from it is not
         line = StepLine(
             step=self.state.step, epoch=self._epoch, seconds=self._seconds, cost=_cost(self.state.cost),
             learning_rate=learning_rate, **means,  # type: ignore[arg-type]
@@ -191,7 +193,7 @@ class Watch:
         self.tensors.read(self.state.good)
         self.state.rollbacks += 1
         self.state.recovers_until = self.state.step + self.pace.epoch
-        self._mark("rolled back", f"to the weights of step {self.state.good}; PGD for an epoch")
+        self._mark("rolled back", f"to the weights of step {self.state.good}; what is attacked, by PGD for an epoch")
 
     def _save(self) -> None:
         good = self.state.good

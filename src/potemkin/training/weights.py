@@ -17,8 +17,8 @@ def moved_uphill(net: nn.Module, gamma: float, loss: Callable[[], Tensor]) -> It
 
         v_l = gamma ||w_l|| g_l / ||g_l||,   l over parameters with two or more dimensions
 
-    Give the gradient of the moved weights to the optimiser after they are back where they were. Cost: one forward and
-    its backward per row; running statistics are left alone. Over several processes the gradient is that of all rows.
+    Give the gradient of the moved weights to the optimiser after they are back where they were. Cost: the passes of
+    the loss once more; running statistics are left alone. Over several processes the gradient is that of all rows.
 
     Args:
         gamma: above 0.  loss: makes a scalar from the batch, attached to the weights.

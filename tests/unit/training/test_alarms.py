@@ -170,7 +170,9 @@ def test_a_collapse_of_a_handful_is_none() -> None:
 
 def test_without_an_adversary_there_is_nothing_to_overfit_to() -> None:
     """`standard` loses what robustness new weights have by chance; its training attack counts as clean accuracy."""
-    assert catastrophic_overfitting([line(400, 400, 250, 200), line(490, 490, 90, 10, epoch=2)]) is None
+    seen = [line(400, 400, 250, 200), line(490, 490, 90, 10, epoch=2)]
+    assert catastrophic_overfitting(seen) is not None
+    assert catastrophic_overfitting([each.model_copy(update={"attacked": False}) for each in seen]) is None
 
 
 # ---- robust overfitting ---------------------------------------------------------------------------------------------

@@ -253,11 +253,12 @@ def test_training_and_extra_data_with_the_same_ids_draw_differently() -> None:
     assert len(torch.unique(keys, dim=0)) == 8
 
 
-def test_batches_become_examples_with_the_extra_rows_behind() -> None:
+def test_batches_become_examples_with_the_extra_rows_among_them() -> None:
+    """Spread, so that recipes which cut the batch by place cut both kinds."""
     own, more = next(source().batches(2, [4, 5])), next(source(25, seed=1).batches(1, [7]))
     given = as_examples([own, more], torch.device("cpu"), 0, 2, 0, 0.25, 17)
-    assert torch.equal(given.x, torch.cat([own.inputs, more.inputs])) and given.y.tolist() == [1, 2, 1]
-    assert given.positions.tolist() == [4, 5, 7] and given.progress == 0.25 and given.step == 17
+    assert torch.equal(given.x, torch.cat([own.inputs, more.inputs])[[0, 2, 1]]) and given.y.tolist() == [1, 1, 2]
+    assert given.positions.tolist() == [4, 7, 5] and given.progress == 0.25 and given.step == 17
     assert len(given) == 3 and given.partner is None and given.share is None
 
 

@@ -111,17 +111,23 @@ class Recipe(Noted, ABC):
         """Which rows are attacked: first..last-1."""
         return 0, len(given)
 
-    def attack(self, learner: Learner, given: Examples) -> Attacked | None:
-        """Adversarial examples from the current weights, for the rows that the recipe attacks."""
+    def attack(self, learner: Learner, given: Examples, by: Adversary | None = None) -> Attacked | None:
+        """Adversarial examples from the current weights, for the rows that the recipe attacks; `by` another attack."""
         first, last = self.attacked_rows(given)
-        if self.adversary is None or first == last or self.radius == 0:
+        adversary = by or self.adversary
+        if adversary is None or first == last or self.radius == 0:
             return None
         chosen = given.rows(first, last)
-        ramp = min(1.0, given.progress / self.eps_ramp) if self.eps_ramp else 1.0
-        found = [self.adversary.search(learner, chosen, each, ramp * self._eps(each, chosen)) for each in self.threats]
+        found = [
+            adversary.search(learner, chosen, each, self.ramp(given) * self._eps(each, chosen)) for each in self.threats
+        ]
         if len(found) == 1:
             return found[0]
         return _together(found) if self.over == "average" else _worst(learner, chosen, found, self.inner)
+
+    def ramp(self, given: Examples) -> float:
+        """Share of eps that is in force at this place of the run."""
+        return min(1.0, given.progress / self.eps_ramp) if self.eps_ramp else 1.0
 
     def carry(self, learner: Learner, given: Examples, attacked: Attacked) -> Attacked | None:
         """What the backward of the loss left for the batch's next replay; None where each is attacked anew."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,6 +13,7 @@ from potemkin.errors import ConfigError, ModelError
 from potemkin.models.classifier import Classifier
 from potemkin.models.loaders import load_model, try_out
 from potemkin.training.examples import Attacked, Examples
+from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
 from potemkin.training.recipes.mixtures import goodfellow
 
@@ -53,18 +54,19 @@ class ensemble_at(goodfellow):
                     f"{model.classes}: give networks for the same data."
                 )
 
-    def attack(self, learner: Learner, given: Examples) -> Attacked | None:
+    def attack(self, learner: Learner, given: Examples, by: Adversary | None = None) -> Attacked | None:
         none = torch.tensor(0)
         draw = RowStreams(row_keys(given.seed, torch.tensor([given.step]), text_key("source"), none, none))
         chosen = int(draw.integers(0, len(self.sources) + 1))
         if chosen == len(self.sources):
-            return super().attack(learner, given)
+            return super().attack(learner, given, by)
         static = _opened(self.sources[chosen], str(given.x.device))
         # Nobody has asked the static network yet, so it may not know its classes; they are the learner's.
         classes = static.classes or learner.classes
         away = Learner(static.net, static.net, learner.box, static.preprocessing, classes, learner.bf16)
         away.meter = learner.meter
-        return super().attack(away, given)
+        # A static network is asked as it answers: its batch statistics are nobody's business here.
+        return super().attack(away, given, replace(by or self.adversary, mode="eval"))
 
 
 _OPEN: dict[tuple[str, str], Classifier] = {}

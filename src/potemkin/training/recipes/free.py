@@ -26,7 +26,7 @@ class free(OnAttacked, Recipe):
 
     Args:
         replay: m, at least 1. An epoch is one sweep over the data with m steps on each batch: give 1/m of the epochs.
-        For all others see `Recipe`; several sets, `awp` and `keep` do not apply.
+        For all others see `Recipe`; several sets, `awp`, `keep` and `inner` do not apply.
 
     Cost per row and step: 1 forward and its backward; the attack costs nothing.
     Source: Shafahi et al. 2019, Algorithm 1 (m = 8).
@@ -49,11 +49,10 @@ class free(OnAttacked, Recipe):
     def adversary(self) -> Adversary | None:
         return None
 
-    def attack(self, learner: Learner, given: Examples) -> Attacked:
-        ramp = min(1.0, given.progress / self.eps_ramp) if self.eps_ramp else 1.0
+    def attack(self, learner: Learner, given: Examples, by: Adversary | None = None) -> Attacked:
         none = torch.zeros(len(given), device=given.x.device)
         points = given.x.detach().clone().requires_grad_(True)
-        return Attacked(points, none.bool(), ramp * self._eps(self.threats[0], given), none)
+        return Attacked(points, none.bool(), self.ramp(given) * self._eps(self.threats[0], given), none)
 
     def carry(self, learner: Learner, given: Examples, attacked: Attacked) -> Attacked:
         assert attacked.points.grad is not None, "the loss did not look at the perturbed rows"

@@ -25,16 +25,16 @@ from potemkin.training.recipes.base import Recipe, at
 class goodfellow(Recipe):
     """Adversarial training as it began: the clean loss and the loss after FGSM, mixed.
 
-        alpha J(x) + (1 - alpha) J(x + eps sign grad_x J(x))
+        w J(x) + (1 - w) J(x + eps sign grad_x J(x)),   w the clean weight
 
     Args:
         clean_weight: of the clean loss, the paper's alpha, in [0, 1].
-        attack: `fgsm()`, or another recipe of `attacks`.
+        attack_by: `fgsm()`, or another recipe of `attacks`.
         For all others see `Recipe`.
 
     Cost per row: 1 forward and 1 input backward, then 2 forwards and their backwards.
     Source: Goodfellow et al. 2015, section 6 (1/2; eps 0.25 on MNIST).
-    Differs: x' is projected into the box; both halves go through batch normalisation together.
+    Differs: `inner`; x' is projected into the box; both halves go through batch normalisation together.
     """
 
     clean_weight: float = 0.5
@@ -86,7 +86,7 @@ class kurakin(Recipe):
         kurakin(attack_by=fgsm())
 
     Source: Kurakin et al. 2017, Algorithm 1 and section 3: m 32, k 16, lambda 0.3, delay 10,000 of 150,000 steps
-    (recalled).  Differs: the delay is a share of the run; the true class is never the least likely one.
+    (recalled).  Differs: `inner`; the delay is a share of the run; the true class is never the least likely one.
     """
 
     eps: Any = HalfNormal(high=16 / 255, sigma=8 / 255)

@@ -98,8 +98,8 @@ class trades(_CleanAndAttacked):
 
     Cost per row: 1 + steps forwards and steps input backwards, then 2 forwards and their backwards.
     Source: Zhang et al. 2019, Algorithm 1; 10 steps of 0.007 at eps 0.031, beta 6 in the authors' code.
-    Differs: clean and adversarial rows go through batch normalisation together; the start, N(0, 0.001) there, is a
-    normal of 0.03 eps truncated at eps.
+    Differs: steps of eps / 4; clean and adversarial rows go through batch normalisation together; the start, there
+    N(0, 0.001), is a normal of 0.03 eps truncated at eps.
     """
 
     @property
@@ -130,7 +130,8 @@ class mart(_CleanAndAttacked):
 
     Cost per row: steps forwards and input backwards, then 2 forwards and their backwards.
     Source: Wang et al. 2020, Algorithm 1; lambda 5 (paper), 6 (the authors' code).
-    Differs: clean and adversarial rows go through batch normalisation together.
+    Differs: steps of eps / 4 (0.007 at 0.031 there); the start is a normal of 0.03 eps truncated at eps; clean and
+    adversarial rows go through batch normalisation together.
     """
 
     beta: float = 5.0

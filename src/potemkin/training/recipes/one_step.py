@@ -34,7 +34,7 @@ class fast(OnAttacked, Recipe):
 
     Cost per row: 1 forward, 1 input backward, then 1 forward and its backward.
     Source: Wong, Rice and Kolter 2020, Algorithm 3.
-    Differs: none; prone to catastrophic overfitting at larger eps, which the alarm watches for.
+    Differs: `inner`, where the authors attack in train mode. Prone to catastrophic overfitting at larger eps.
     """
 
     relative_step_size: float = 1.25
@@ -62,7 +62,8 @@ class n_fgsm(OnAttacked, Recipe):
 
     Cost per row: 1 forward, 1 input backward, then 1 forward and its backward.
     Source: de Jorge et al. 2022, Algorithm 1 (k = 2).
-    Differs: x + u is clipped to the box before the step, too; outside Linf the step is that norm's steepest direction.
+    Differs: `inner`; x + u is clipped to the box before the step, too; outside Linf the step is that norm's steepest
+    direction.
     """
 
     noise: float = 2.0
@@ -94,7 +95,7 @@ class grad_align(OnAttacked, Recipe):
 
     Cost per row: 1 forward, 1 input backward, then 3 forwards and as many backwards, two of them twice differentiated.
     Source: Andriushchenko and Flammarion 2020, equation (6); weight 0.2 at eps 8/255.
-    Differs: the two passes for the penalty leave running statistics alone; x + u is projected into the box.
+    Differs: `inner`; the two passes for the penalty leave running statistics alone; x + u is projected into the box.
     """
 
     weight: float = 0.2
