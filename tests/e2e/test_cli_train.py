@@ -91,11 +91,13 @@ def test_a_run_leaves_a_folder_to_go_on_from(cli: Cli, here: Path) -> None:
 
 
 def test_the_next_command_can_be_typed(cli: Cli, here: Path) -> None:
-    """A name with a space in it."""
-    answer = cli(*OWN, "--epochs", "0.2", "--out", "runs/my run")
+    """A name with a space in it; where no test data were given, those that were trained on are not named for them."""
+    answer = cli(*OWN, "--epochs", "0.2", "--out", "runs/my run", "--test", "good.npz")
     [told] = lines_of(answer, "Next")
     words = shlex.split(told)
     assert words[words.index("audit") :] == ["audit", "runs/my run", "good.npz", "--threat", "Linf(0.1)"]
+    [without] = lines_of(cli(*OWN, "--epochs", "0.2", "--out", "runs/b"), "Next")
+    assert "audit runs/b TEST_DATA" in without
     starts = {line[:16].rstrip() for line in answer.out.splitlines() if line[16:17].strip()}
     assert {"Robust accuracy", "Clean accuracy", "Threat", "Report", "Next"} <= starts, "one under the other"
 

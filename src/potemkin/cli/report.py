@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,6 @@ def report(
     from potemkin.report.training import render_training
     from potemkin.training.journal import RUN
 
-    path = render_training(run) if (run / RUN).is_file() else render(run)
+    path = render_training(run) if os.path.isfile(run / RUN) else render(run)
     data = json.dumps({"report": str(path), "bytes": path.stat().st_size}, ensure_ascii=False)
     return Reply(PASSED, data, lambda console: console.print(Text(plain(str(path))), soft_wrap=True))

@@ -36,9 +36,9 @@ class Examples:
     def __len__(self) -> int:
         return len(self.y)
 
-    def rows(self, first: int, last: int, step: int = 1) -> Examples:
-        """The rows first, first + step, … below last."""
-        cut = slice(first, last, step)
+    def rows(self, first: int, last: int) -> Examples:
+        """The rows first..last-1."""
+        cut = slice(first, last)
         return replace(
             self,
             x=self.x[cut],

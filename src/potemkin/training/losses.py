@@ -20,6 +20,7 @@ def mixed_loss(clean: Tensor, adversarial: Tensor, weight: float) -> Tensor:
 
     Source: Kurakin et al. 2017, section 3 (recalled).  Differs: none.
 
+    >>> import torch
     >>> float(mixed_loss(torch.tensor([1.0]), torch.tensor([3.0]), weight=1.0))
     2.0
     """
@@ -88,6 +89,7 @@ def adversarial_softplus(logit: Tensor, weight: Tensor, y: Tensor, eps: float) -
     Source: Goodfellow et al. 2015, section 5.
     Differs: as printed, s multiplies eps ||w||_1, too, which is right for s = +1 only.
 
+    >>> import torch
     >>> float(adversarial_softplus(torch.zeros(1), torch.tensor([1.0, -1.0]), torch.tensor([1]), 0.0))
     0.6931471824645996
     """

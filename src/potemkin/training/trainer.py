@@ -100,8 +100,8 @@ class Trainer:
         given = as_examples(batches, processes.device, seed, epoch, salt, step / self.steps, step)
         for part in self.recipe.augment:
             given = part.apply(given)
-        # Every so manieth row: the first ones of each part are the first ones of the batch.
-        return [given.rows(k, len(given), self.settings.accumulate) for k in range(self.settings.accumulate)]
+        size = len(given) // self.settings.accumulate
+        return [given.rows(k * size, (k + 1) * size) for k in range(self.settings.accumulate)]
 
     def _attack(self, given: Examples) -> Attacked | None:
         recovers = self.state.step < self.state.recovers_until and self.recipe.adversary is not None
