@@ -124,7 +124,8 @@ def train(
     Built-in architectures begin with new weights (--weights to go on from others), your function's network as it comes.
     Several processes: torchrun --nproc-per-node 8 -m potemkin train …
 
-    Exit code 1: an alarm was raised. 4: interrupted, or it could not go on; --resume goes on.
+    Exit code 1: an alarm was raised, in training or in the audit at the end. 4: interrupted, or it could not go on;
+    --resume goes on.
 
     Args:
         model: digits-cnn, 'resnet(width=32)', my_models:resnet20, path.py:function, or the folder of another run.
@@ -132,12 +133,11 @@ def train(
     """
     asked = Asked(model, data, learning, network, machine, watch, folder)
     run = asked.go(session)
-    report = None
-    if run.record is not None or first_process():
-        report = _draw(session, run.folder)
+    report = _draw(session, run.folder) if first_process() else None
     size = asked.network.image_size
     trained = Trained(run, report, asked.data_again, () if size is None else ("--image-size", str(size)))
-    code = FAILED if trained.interrupted else GATE_FAILED if run.journal.alarms() else PASSED
+    alarms = bool(run.journal.alarms()) or bool(run.record and run.record.alarms)
+    code = FAILED if trained.interrupted else GATE_FAILED if alarms else PASSED
     told = trained.data()
     return Reply(code, json.dumps(told, indent=2, ensure_ascii=False), trained.show)
 
@@ -268,7 +268,7 @@ class Asked:
                 f"The run {self.folder.resume} was started from Python with objects: resume it there, "
                 "pk.train(..., resume=True)."
             )
-        self.watch = WatchOptions(set=[f"{name}={_noted(value)}" for name, value in info.settings.items()])
+        self.watch = WatchOptions(set=[f"{name}={value}" for name, value in info.settings.items()])
         try:
             options = dict(info.model.details.get("options", {}))
             test = options.pop("test", None)
@@ -323,10 +323,6 @@ def _setting(text: str) -> dict[str, Any]:
         raise ConfigError(f"--set {name}: {error}") from error
 
 
-def _noted(value: object) -> str:
-    return value if isinstance(value, str) else str(value)
-
-
 def _parts(data: str, test: str | None) -> tuple[str, str | None]:
     """Registered data that come in parts are trained on their training part, and audited on the other."""
     from potemkin.core.registry import find
@@ -338,8 +334,7 @@ def _parts(data: str, test: str | None) -> tuple[str, str | None]:
 
 
 def _draw(session: Session, folder: Path) -> Path | None:
-    if first_process():
-        session.say("Drawing the report …")
+    session.say("Drawing the report …")
     try:
         from potemkin.report.training import render_training
 

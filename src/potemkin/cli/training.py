@@ -114,6 +114,10 @@ class Trained:
                 console,
                 Text(plain(f"alarm {line.name} at epoch {line.epoch:.4g}: {line.message} {line.advice}"), "red"),
             )
+        for smell in record.smells if record is not None else ():
+            if smell.severity != "note":
+                told = f"{smell.severity} {smell.name} in the audit: {smell.message} {smell.advice}"
+                paragraph(console, Text(plain(told), "red" if smell.severity == "alarm" else "yellow"))
         marks = [line for line in journal.marks() if line.what in ("stopped", "finished")]
         if marks and marks[-1].what == "stopped":
             paragraph(console, Text(plain(f"Stopped: {marks[-1].message}."), "yellow"))

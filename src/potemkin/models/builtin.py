@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import resources
 
@@ -38,7 +39,7 @@ class BuiltinDigitsCNN(Noted):
 
 
 @dataclass(frozen=True, repr=False)
-class _Untrained(Noted):
+class _Untrained(Noted, ABC):
     """An architecture: opening it alone gives weights that nothing was learnt from, drawn from seed 0."""
 
     width: int
@@ -50,9 +51,9 @@ class _Untrained(Noted):
             number(f"{name} of {type(self).__name__}", getattr(self, name), low=1, integer=True)
         number(f"classes of {type(self).__name__}", self.classes, low=2, integer=True)
 
+    @abstractmethod
     def fresh(self) -> nn.Module:
         """The network with new weights, drawn from torch's generator."""
-        raise NotImplementedError
 
     def open(self) -> nn.Module:
         """The untrained network: for `potemkin train`, or for --weights."""

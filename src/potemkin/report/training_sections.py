@@ -71,6 +71,7 @@ _DETECTORS = (
      "bend the gradient that one step follows."),
     ("Robust overfitting", "evaluation", "Robust accuracy rises on the training examples and falls on validation."),
     ("Gradient masking", "evaluation", "An attack with more effort does worse than one with less."),
+    ("Not learning", "evaluation", "Half of the run is over, and one answer for all would be right as often."),
     ("Dead inner attack", "adversary", "Rows whose gradients are zero or not finite: nothing was attacked."),
     ("Not a number", "steps", "A loss that is NaN or infinite."),
 )  # fmt: skip

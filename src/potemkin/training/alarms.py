@@ -11,6 +11,9 @@ from collections.abc import Sequence
 
 from potemkin.training.journal import AlarmLine, EvaluationLine, StepLine
 
+ENOUGH = 30
+"""Examples below which a network is not said to know no more than the most frequent label."""
+
 Told = tuple[str, str, dict[str, float | int | str]]
 """Message, advice, evidence."""
 
@@ -76,6 +79,24 @@ def robust_overfitting(train: Sequence[EvaluationLine], validation: Sequence[Eva
     )
 
 
+def not_learning(validation: Sequence[EvaluationLine], progress: float) -> Told | None:
+    """Half of the run is over, and a constant answer would get as much right.
+
+    Source: none; the plainest failure of any training.
+    """
+    now = validation[-1]
+    # A few steps are a trial of the command, not a training; a handful of examples says nothing about a majority.
+    if progress < 0.5 or now.epoch < 1 or now.n < ENOUGH or now.learnt:
+        return None
+    return (
+        f"{share(now.clean, now.n)} of {now.n} validation examples are right without any attack, no more than one "
+        f"answer for all would get ({share(now.majority, now.n)}): nothing is learnt that could be robust.",
+        "Try AdamW(learning_rate=0.002), another learning rate, more epochs, or eps_ramp=0.3; or begin with a network "
+        "trained by standard().",
+        {"clean": now.clean, "majority": now.majority, "n": now.n},
+    )
+
+
 def gradient_masking(validation: Sequence[EvaluationLine]) -> Told | None:
     """One step does more harm than many: the gradients along the way lead nowhere.
 
@@ -123,7 +144,7 @@ def not_a_number(steps: Sequence[StepLine]) -> Told | None:
 
 
 STEPPED = ("not_a_number", "dead_attack")
-EVALUATED = ("label_leaking", "catastrophic_overfitting", "robust_overfitting", "gradient_masking")
+EVALUATED = ("label_leaking", "catastrophic_overfitting", "robust_overfitting", "gradient_masking", "not_learning")
 """Alarms that evaluations raise; the others are raised by steps."""
 
 
@@ -133,13 +154,16 @@ def of_steps(steps: Sequence[StepLine]) -> list[AlarmLine]:
     return _lines(found, steps[-1])
 
 
-def of_evaluations(train: Sequence[EvaluationLine], validation: Sequence[EvaluationLine]) -> list[AlarmLine]:
-    """What the newest evaluations give away."""
+def of_evaluations(
+    train: Sequence[EvaluationLine], validation: Sequence[EvaluationLine], progress: float = 1.0
+) -> list[AlarmLine]:
+    """What the newest evaluations give away, at this share of the run."""
     found = {
         "label_leaking": label_leaking(train),
         "catastrophic_overfitting": catastrophic_overfitting(train),
         "robust_overfitting": robust_overfitting(train, validation),
         "gradient_masking": gradient_masking(validation),
+        "not_learning": not_learning(validation, progress),
     }
     return _lines(found, validation[-1])
 

@@ -37,6 +37,8 @@ class Subset:
     source: ArraySource
     total: int
     """Rows of all processes together."""
+    majority: int
+    """How many of them have the most frequent label."""
 
 
 def subset(
@@ -54,7 +56,8 @@ def subset(
     inputs = torch.cat([batch.inputs for batch in read]) if read else torch.zeros(0, *source.input_shape)
     labels = torch.cat([batch.labels for batch in read]) if read else torch.zeros(0, dtype=torch.int64)
     held = ArraySource(inputs, labels, name=f"{source.name}, {part} subset", ids=ids, input_shape=source.input_shape)
-    return Subset(part, held, len(positions))
+    counts = processes.total(torch.bincount(labels, minlength=classes or 1).tolist())
+    return Subset(part, held, len(positions), round(max(counts)))
 
 
 class Evaluator:
@@ -77,7 +80,7 @@ class Evaluator:
         self.passes = [round(k) for k in self._processes.total(self.passes)]
         return EvaluationLine(
             step=step, epoch=epoch, part=part.part, weights=weights, n=part.total,
-            attacked=training_attack(self._recipe) is not None,
+            attacked=training_attack(self._recipe) is not None, majority=part.majority,
             clean=clean, training_attack=training, one_step=one_step, robust=robust,
         )  # fmt: skip
 

@@ -133,6 +133,20 @@ class EvaluationLine(Plain):
             raise ValueError(f"a count above n = {self.n}")
         return self
 
+    majority: Count = 0
+    """How many have the most frequent label: what a network gets right that answers with one class."""
+
+    @property
+    def learnt(self) -> bool:
+        """Whether more is right than a constant answer would get."""
+        return self.clean > self.majority
+
+    @property
+    def score(self) -> tuple[int, int, int]:
+        """What weights are chosen by: a constant answer, which no attack changes, is never the robust one."""
+        rates = (self.robust, self.clean) if self.attacked else (self.clean, self.robust)
+        return (int(self.learnt), *rates)
+
     @property
     def clean_accuracy(self) -> Rate:
         return Rate.of(self.clean, self.n)
@@ -191,9 +205,9 @@ class Journal:
         return [line for line in self.lines if isinstance(line, MarkLine)]
 
     def best(self) -> EvaluationLine | None:
-        """The evaluation whose weights were kept: most validation examples held, then most clean, then the first."""
+        """The evaluation whose weights were kept: the best score, and of equals the first."""
         lines = self.evaluations("validation")
-        return max(lines, key=lambda line: (line.robust, line.clean, -line.step), default=None)
+        return max(lines, key=lambda line: (line.score, -line.step), default=None)
 
 
 def write_info(folder: Path, info: RunInfo) -> None:

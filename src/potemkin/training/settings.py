@@ -16,6 +16,7 @@ ALARMS = (
     "gradient_masking",
     "label_leaking",
     "not_a_number",
+    "not_learning",
     "robust_overfitting",
 )
 

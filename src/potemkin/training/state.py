@@ -22,7 +22,7 @@ class State:
     seconds: float = 0.0
     cost: list[int] = field(default_factory=lambda: [0] * 6)
     best: list[int] | None = None
-    """[held, clean, step] of the best validation so far."""
+    """`EvaluationLine.score` of the best validation so far."""
     since_best: int = 0
     good: int | None = None
     """Step of the last checkpoint that was evaluated without catastrophic overfitting."""

@@ -148,7 +148,8 @@ class Watch:
             self.state.cost[5] += self.evaluator.passes[1]
             lines.append(line)
         self._write(lines)
-        found = alarms.of_evaluations(self.evaluations["train"], self.evaluations["validation"])
+        progress = self.state.step / self.pace.steps
+        found = alarms.of_evaluations(self.evaluations["train"], self.evaluations["validation"], progress)
         self._raise_alarms(found, alarms.EVALUATED)
         self._keep_best(lines[-1])
         if not any(alarm.name == "catastrophic_overfitting" for alarm in found):
@@ -158,8 +159,8 @@ class Watch:
     def _keep_best(self, line: EvaluationLine) -> None:
         best, patience = self.state.best, self.settings.patience
         self.state.since_best += 1
-        if best is None or [line.robust, line.clean] > best[:2]:
-            self.state.best, self.state.since_best = [line.robust, line.clean, line.step], 0
+        if best is None or list(line.score) > best:
+            self.state.best, self.state.since_best = list(line.score), 0
             if self.processes.first:
                 write_best(self.folder, self.evaluator.judged.net)
             self._mark("best", f"validation robust accuracy {line.robust_accuracy}, clean {line.clean_accuracy}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from potemkin.training.alarms import (
     gradient_masking,
     label_leaking,
     not_a_number,
+    not_learning,
     robust_overfitting,
     surely_above,
 )
@@ -296,6 +297,32 @@ def test_chance_alone_raises_hardly_anything() -> None:
     assert cried <= 15
 
 
+CONSTANT = line(300, 300, 300, 300).model_copy(update={"majority": 300})
+"""One answer for all: right where the label is the most frequent one, under any attack."""
+
+
+def test_a_constant_answer_is_not_learning_and_never_the_best() -> None:
+    told = not_learning([CONSTANT], 1.0)
+    assert told is not None and told[2] == {"clean": 300, "majority": 300, "n": N}
+    better = line(301, 120, 120, 100).model_copy(update={"majority": 300})
+    assert not_learning([better], 1.0) is None and better.score > CONSTANT.score
+
+
+@pytest.mark.parametrize(
+    ("changed", "progress"), [({}, 0.49), ({"epoch": 0.9}, 1.0), ({"n": 29, "clean": 9, "robust": 9, "majority": 9,
+     "training_attack": 9, "one_step": 9}, 1.0)], ids=["early in the run", "less than an epoch", "too few to tell"],
+)  # fmt: skip
+def test_not_learning_waits_for_something_to_judge(changed: dict[str, Any], progress: float) -> None:
+    assert not_learning([CONSTANT.model_copy(update=changed)], progress) is None
+    assert not_learning([CONSTANT], 0.5) is not None
+
+
+def test_without_an_adversary_weights_are_chosen_by_clean_accuracy() -> None:
+    first, last = line(300, 300, 290, 200), line(480, 480, 60, 5)
+    assert first.score > last.score
+    assert first.model_copy(update={"attacked": False}).score < last.model_copy(update={"attacked": False}).score
+
+
 def test_each_alarm_can_be_told_and_only_those_that_settings_know() -> None:
     """The names in `stop_on` are the names in the log."""
     evaluations: dict[str, Callable[[], list[AlarmLine]]] = {
@@ -309,6 +336,7 @@ def test_each_alarm_can_be_told_and_only_those_that_settings_know() -> None:
         "gradient_masking": lambda: alarms.of_evaluations(
             [line(450, 400, 200, 400)], [line(450, 400, 200, 400, part="validation")]
         ),
+        "not_learning": lambda: alarms.of_evaluations([CONSTANT], [CONSTANT.model_copy(update={"part": "validation"})]),
     }
     steps = {
         "dead_attack": lambda: alarms.of_steps([step_of(100, dead=1.0)]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,8 +44,9 @@ class _Logistic(Recipe):
         loss = mean(self.rows(logits[:, 1] - logits[:, 0], linear_weight(learner.plain), given.y))
         return Learnt(loss, logits.detach(), given.y)
 
+    @abstractmethod
     def rows(self, logit: Tensor, weight: Tensor, y: Tensor) -> Tensor:
-        raise NotImplementedError
+        """(B,) losses from the (B,) logit differences and the (d,) weight."""
 
 
 @register("recipe")

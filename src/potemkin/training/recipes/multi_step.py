@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from potemkin.attacks.parts.starts import Inside, TruncatedNormal
 from potemkin.attacks.recipes.pgd import pgd
 from potemkin.core.checks import number
 from potemkin.core.registry import register
-from potemkin.threat.objectives import KL, CrossEntropy
+from potemkin.threat.objectives import KL, CrossEntropy, Objective
 from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
@@ -31,6 +32,8 @@ class pgd_at(OnAttacked, Recipe):
         steps: of the inner attack, at least 1.
         relative_step_size: in units of eps; None: 2.5 / steps (5 / steps in L2), as `pgd` has it.
         start: where the search begins.
+        stretch: the search may go to stretch * eps, at least 1: a reserve for attacks stronger than this one.
+            Evaluations and the audit stay at eps.
         For all others see `Recipe`.
 
     Cost per row: steps forwards and input backwards, then 1 forward and its backward.
@@ -39,26 +42,31 @@ class pgd_at(OnAttacked, Recipe):
         pgd_at(eps=0.1, steps=5)
 
     Source: Madry et al. 2018, equation (2.1); 7 steps of eps/4 in the authors' CIFAR-10 code.
-    Differs: step 2.5 eps / steps, the length the paper uses in evaluation; `inner`, see decision 0016.
+    Differs: step 2.5 eps / steps, the length the paper uses in evaluation; `inner`, see decision 0016; `stretch`.
     """
 
     steps: int = 7
     relative_step_size: float | None = None
     start: Any = Inside()
+    stretch: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        number("stretch of pgd_at (multiples of eps)", self.stretch, low=1.0)
         self.adversary  # noqa: B018 (the attack checks its own arguments)
 
     @property
     def adversary(self) -> Adversary:
-        return self._adversary(pgd(steps=self.steps, relative_step_size=self.relative_step_size, start=self.start))
+        attack = pgd(steps=self.steps, relative_step_size=self.relative_step_size, start=self.start)
+        return self._adversary(attack, self.stretch)
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class _CleanAndAttacked(Recipe):
     """Recipes that compare the clean row with what the attack made of it: both in one batch."""
 
+    climbs: ClassVar[Objective] = CrossEntropy()
+    """What the inner attack climbs."""
     beta: float = 6.0
     steps: int = 10
     relative_step_size: float = 0.25
@@ -80,8 +88,15 @@ class _CleanAndAttacked(Recipe):
         loss = self.combine(given, clean, repeats, again, adversarial)
         return Learnt(loss, clean.detach(), given.y, adversarial.detach(), repeats.y)
 
+    @property
+    def adversary(self) -> Adversary:
+        start = TruncatedNormal(sigma=0.03)
+        size = self.relative_step_size
+        return self._adversary(pgd(steps=self.steps, relative_step_size=size, objective=self.climbs, start=start))
+
+    @abstractmethod
     def combine(self, given: Examples, clean: Tensor, repeats: Examples, again: Tensor, adversarial: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The loss from the logits of clean and of attacked rows; several sets repeat the clean ones (`again`)."""
 
 
 @register("recipe")
@@ -102,16 +117,7 @@ class trades(_CleanAndAttacked):
     N(0, 0.001), is a normal of 0.03 eps truncated at eps.
     """
 
-    @property
-    def adversary(self) -> Adversary:
-        return self._adversary(
-            pgd(
-                steps=self.steps,
-                relative_step_size=self.relative_step_size,
-                objective=KL(),
-                start=TruncatedNormal(sigma=0.03),
-            )
-        )
+    climbs: ClassVar[Objective] = KL()
 
     def combine(self, given: Examples, clean: Tensor, repeats: Examples, again: Tensor, adversarial: Tensor) -> Tensor:
         natural = mean(given.cross_entropy(clean, self.label_smoothing))
@@ -135,17 +141,6 @@ class mart(_CleanAndAttacked):
     """
 
     beta: float = 5.0
-
-    @property
-    def adversary(self) -> Adversary:
-        return self._adversary(
-            pgd(
-                steps=self.steps,
-                relative_step_size=self.relative_step_size,
-                objective=CrossEntropy(),
-                start=TruncatedNormal(sigma=0.03),
-            )
-        )
 
     def combine(self, given: Examples, clean: Tensor, repeats: Examples, again: Tensor, adversarial: Tensor) -> Tensor:
         return mean(mart_rows(again, adversarial, repeats.y, self.beta))
