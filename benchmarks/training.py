@@ -8,6 +8,7 @@ Needs POTEMKIN_DATA (cifar10); b and c also the peers' environment, which parity
 (b) peers: images per second of ART, of a loop in the style of MadryLab, and of ours; same net, data, rows, steps, eps
 (c) equal time: the same seconds of training for both, by slices in turn; robust accuracy of the two networks, paired
 (d) scaling: two processes of one thread each / one of one thread, same rows per step in total
+(e) folding: the passes of the attack with batch normalisation as it stands / folded into the convolutions
 
 Whatever is compared takes turns in one run and never runs at the same time; ratios are of neighbours in time. The rates
 are also given per processor second, which other people's work on the machine disturbs less.
@@ -383,6 +384,25 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
             process.wait(30)
 
 
+# (e) ------------------------------------------------------------------------------------------------------------------
+
+
+def folding(size: Size) -> Found:
+    """(e): what `fold` is worth, passes of the attack alone."""
+    batch = next(iter(pk.load_data(cifar10("train")).batches(size.rows)))
+    found: Found = {"net": "ResNet", "rows": size.rows, "passes": STEPS}
+    for width in size.widths:
+        for way in (FAST, Way(channels_last=True)):
+            sides = [
+                Bare(network(width), batch.inputs, batch.labels, way, STEPS, 1e-4, folded) for folded in (False, True)
+            ]
+            for side in sides:
+                side.attack()
+            ratios = [sides[0].attack().seconds / sides[1].attack().seconds for _ in range(size.rounds)]
+            found[f"width {width}, {way.said}"] = spread(ratios)
+    return found
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -397,6 +417,7 @@ SECTIONS: dict[str, Callable[[Size], Found]] = {
     "b_peers": against_peers,
     "c_equal_time": equal_time,
     "d_scaling": scaling,
+    "e_folding": folding,
 }
 
 

@@ -9,7 +9,7 @@ import select
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import potemkin as pk
 from potemkin.data.source import DataSource
 from potemkin.evaluate.prepare import as_classifier
+from potemkin.models.folding import Folding
 from potemkin.training.optimisers import SGD, Cyclic, Flat, Schedule
 from potemkin.training.parallel import Processes
 from potemkin.training.recipes.base import Recipe
@@ -127,30 +128,44 @@ def _few(data: DataSource) -> DataSource:
 
 
 class Bare:
-    """The passes of a PGD step and nothing else: no start, no move, no projection, no reading, always the same rows."""
+    """The passes of a PGD step and nothing else: no start, no move, no projection, no reading, always the same rows.
 
-    def __init__(self, net: nn.Module, x: Tensor, y: Tensor, way: Way, steps: int, lr: float) -> None:
+    They are the passes that the trainer makes: `folded`, with batch normalisation folded once and for all beforehand.
+    """
+
+    def __init__(
+        self, net: nn.Module, x: Tensor, y: Tensor, way: Way, steps: int, lr: float, folded: bool = True
+    ) -> None:
         self.net = copy.deepcopy(net)
         if way.channels_last:
             self.net.to(memory_format=torch.channels_last)
             x = x.contiguous(memory_format=torch.channels_last)
         self.x, self.y, self._bf16, self._steps = x, y, way.bf16, steps
         self.optimiser = SGD(learning_rate=lr).make(self.net.parameters())
+        self.asked = copy.deepcopy(self.net).eval()
+        if folded:
+            folding = Folding.of(self.asked, x[:2], torch.bfloat16 if way.bf16 else None)
+            ExitStack().enter_context(folding.applied())  # never left
 
-    def _loss(self, x: Tensor) -> Tensor:
+    def _loss(self, net: nn.Module, x: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
-            logits = self.net(x)
+            logits = net(x)
         return nn.functional.cross_entropy(logits.float(), self.y)
+
+    def attack(self) -> Spent:
+        """The passes of one step's attack."""
+        began = time.perf_counter(), time.process_time()
+        for _ in range(self._steps):
+            point = self.x.detach().requires_grad_()
+            torch.autograd.grad(self._loss(self.asked, point), point)
+        return Spent(time.perf_counter() - began[0], time.process_time() - began[1], len(self.x))
 
     def steps(self, count: int) -> Spent:
         began = time.perf_counter(), time.process_time()
         for _ in range(count):
-            self.net.eval()
-            for _ in range(self._steps):
-                point = self.x.detach().requires_grad_()
-                torch.autograd.grad(self._loss(point), point)
+            self.attack()
             self.net.train()
-            self._loss(self.x).backward()
+            self._loss(self.net, self.x).backward()
             self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)
         return Spent(time.perf_counter() - began[0], time.process_time() - began[1], count * len(self.x))

@@ -43,7 +43,7 @@ def quick(out: Path, **other: Any) -> Run:
 def log(folder: Path) -> list[dict[str, Any]]:
     """The lines of log.jsonl but for the clock, and for what only says that the run was stopped and resumed."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    kept = [line for line in lines if line.get("what") not in ("stopped", "resumed")]
+    kept = [line for line in lines if line.get("what") not in ("stopped", "interrupted", "resumed")]
     return [{name: value for name, value in line.items() if name != "seconds"} for line in kept]
 
 

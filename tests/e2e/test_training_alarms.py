@@ -201,6 +201,24 @@ def test_not_a_number(tmp_path: Path) -> None:
     )
 
 
+class OffTheGrid(nn.Module):
+    """In eval mode no number for whatever is not one of the digits' 17 grey levels: all that an attack makes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        off = ((16 * x - (16 * x).round()).abs() > 1e-3).flatten(1).any(dim=1)
+        return x if self.training else torch.where(off[:, None, None, None], torch.full_like(x, math.nan), x)
+
+
+def test_what_could_not_be_judged_is_counted_apart(tmp_path: Path) -> None:
+    run = go(tmp_path / "run", dense(first=OffTheGrid()), "standard(eps=0.1)", epochs=2)
+    line = run.journal.evaluations("validation")[-1]
+    assert line.clean > 0.5 * line.n
+    assert line.undecided > 0.5 * line.n and line.robust + line.undecided <= line.n
+    assert line.robust_upper.value == (line.robust + line.undecided) / line.n
+    healthy = go(tmp_path / "healthy", dense(), "standard(eps=0.1)", epochs=1).journal.evaluations("validation")[-1]
+    assert healthy.undecided == 0 and healthy.robust_upper == healthy.robust_accuracy
+
+
 # ---- what is done about them ----------------------------------------------------------------------------------------
 
 

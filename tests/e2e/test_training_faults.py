@@ -16,8 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import potemkin as pk
@@ -146,6 +148,33 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(name: str, whole: Path) -> None
     before = tree(whole)
     refused(ConfigError, *says, "Resume with what it began with", out=whole, resume=True, **other)
     assert tree(whole) == before
+
+
+def test_other_radii_in_the_same_file_are_another_run(tmp_path: Path) -> None:
+    radii, call = (
+        tmp_path / "eps.npy",
+        {"out": tmp_path / "run", "recipe": f"fast(eps=PerExample('{tmp_path}/eps.npy'))"},
+    )
+    np.save(radii, np.full(64, 0.1, np.float32))
+    quick(**call)
+    np.save(radii, np.full(64, 0.05, np.float32))
+    refused(ConfigError, "what the recipe reads", "eps.npy", epochs=1, resume=True, **call)
+    np.save(radii, np.full(64, 0.1, np.float32))
+    quick(**call, resume=True)
+
+
+def test_other_weights_of_a_static_network_are_another_run(tmp_path: Path, here: Path) -> None:
+    source = pk.load_model("models.py:good")
+    quick(tmp_path / "source", model=source)
+    edit(tmp_path / "source" / "model.json", lambda told: told | {"architecture": "models.py:good"})
+    call = {"out": tmp_path / "run", "recipe": f"ensemble_at(eps=0.1, sources=('{tmp_path}/source',))"}
+    quick(**call)
+    held = tmp_path / "source" / "model.safetensors"
+    weights = load_file(held)
+    save_file({name: tensor + 0.1 for name, tensor in weights.items()}, held)
+    refused(ConfigError, "what the recipe reads", "source", epochs=1, resume=True, **call)
+    save_file(weights, held)
+    quick(**call, resume=True)
 
 
 def test_what_decides_no_bit_may_differ(begun: Path, whole: Path) -> None:
@@ -284,7 +313,10 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any] | str, str]] = {
         lambda told: told | {"preprocessing": told["preprocessing"] | {"mean": "dark"}}, "'dark'",
     ),
     "an std of 0": (lambda told: told | {"preprocessing": told["preprocessing"] | {"std": 0}}, "greater than 0"),
-    "a list for preprocessing": (lambda told: told | {"preprocessing": [1, 2]}, "get"),
+    "a list for preprocessing": (lambda told: told | {"preprocessing": [1, 2]}, "no object"),
+    "another version": (lambda told: told | {"schema_version": "2"}, "schema_version is '2'"),
+    "more than is known": (lambda told: told | {"run_me": "x"}, "run_me"),
+    "no recipe": (lambda told: {k: v for k, v in told.items() if k != "recipe"}, "recipe"),
     "a list": (lambda told: [told], "no object"),
     "half of it": ('{"architecture": "mod', "model.json"),
     "depths": (DEEP, "model.json"),

@@ -34,7 +34,6 @@ from potemkin.training.recipes import (
     standard,
     trades,
 )
-from potemkin.training.recipes import ensemble as ensemble_room
 from reference import training as paper
 from training_steps import (
     EPS,
@@ -211,6 +210,17 @@ def test_pgd_at(norm: bool, set_norm: str, box: Box, inner: str) -> None:
     assert [len(batch) for batch in found.asked] == [B] * 4
 
 
+def test_pgd_at_with_a_reserve_is_pgd_at_in_the_larger_set_evaluated_in_the_declared_one() -> None:
+    net, given = network(), examples()
+    recipe = pgd_at(eps=EPS, steps=3, stretch=1.5, start=Center())
+    wide = one_step(recipe, net, given)
+    assert np.array_equal(
+        wide.points, one_step(pgd_at(eps=1.5 * EPS, steps=3, start=Center()), network(), given).points
+    )
+    assert EPS < np.abs(wide.points - x_of(given)).max() <= 1.5 * EPS + HAIR
+    assert recipe.radius == EPS and float(recipe.threats[0].eps) == EPS
+
+
 def test_the_step_of_pgd_at_is_that_of_the_attack_unless_given() -> None:
     net, given = network(), examples()
     found = one_step(pgd_at(eps=EPS, steps=5, start=Center()), net, given)
@@ -376,7 +386,7 @@ def static(monkeypatch: pytest.MonkeyPatch) -> dict[str, Classifier]:
     held = {name: Classifier(network(norm=True, seed=seed), classes=K) for name, seed in (("a", 11), ("b", 12))}
     for classifier in held.values():
         classifier.net.eval().requires_grad_(False)
-    monkeypatch.setattr(ensemble_room, "_opened", lambda source, device: held[source])
+    monkeypatch.setattr(ensemble_at, "_opened", lambda recipe, source, device: held[source])
     return held
 
 
@@ -423,8 +433,9 @@ def test_targets_at_random_go_to_all_classes_of_a_static_network_that_nobody_ask
 
 
 def test_static_networks_are_opened_once_frozen_and_in_eval_mode() -> None:
-    opened = ensemble_room._opened("digits-cnn", "cpu")
-    assert ensemble_room._opened("digits-cnn", "cpu") is opened
+    recipe, cpu = ensemble_at(sources=("digits-cnn",)), torch.device("cpu")
+    opened = recipe._opened("digits-cnn", cpu)
+    assert recipe._opened("digits-cnn", cpu) is opened
     assert not opened.net.training and not any(p.requires_grad for p in opened.net.parameters())
     for wrong in ((), (3,)):
         with pytest.raises(ConfigError, match="static"):
@@ -448,6 +459,7 @@ def test_recipes_refuse_what_cannot_be(tmp_path: Path) -> None:
         lambda: n_fgsm(noise=0),
         lambda: trades(beta=-1),
         lambda: pgd_at(steps=0),
+        lambda: pgd_at(stretch=0.9),
         lambda: pgd_at(average=0.9),
         lambda: pgd_at(augment=("flip",)),
         lambda: free(replay=0),

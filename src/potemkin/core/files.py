@@ -26,13 +26,13 @@ def explained(path: Path, instead: str = "") -> Iterator[None]:
         ) from problem
 
 
-def write_whole(path: Path, text: str, instead: str = "") -> None:
-    """Write a text beside its place and move it there, so that nobody ever reads half of it; makes the folder."""
+def write_whole(path: Path, content: str | bytes, instead: str = "") -> None:
+    """Write a file beside its place and move it there, so that nobody ever reads half of it; makes the folder."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with explained(path, instead):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text(text, encoding="utf-8")
+            unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
             os.replace(unfinished, path)
         except BaseException:
             with suppress(OSError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 import os
@@ -10,7 +9,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from potemkin.core.explain import counted, listed
 from potemkin.errors import ConfigError, DataError
@@ -67,11 +65,6 @@ def _range(match: re.Match[str], text: str) -> tuple[range, int]:
         raise ConfigError(f"The range {match[0]} in {text!r} goes backwards: write {{{last}..{first}}}.")
     padded = any(len(end) > 1 and end.startswith("0") for end in (first, last))
     return range(int(first), int(last) + 1), max(len(first), len(last)) if padded else 0
-
-
-def as_path(body: bytes) -> Any:
-    """A picture in memory for `images`, which hands it on to Pillow: that takes streams as well as paths."""
-    return io.BytesIO(body)
 
 
 def stamp(path: Path) -> tuple[int, int]:

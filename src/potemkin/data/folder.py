@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from potemkin.core.explain import counted
-from potemkin.data.images import SUFFIXES, Picture, decode, measure
+from potemkin.data.images import SUFFIXES, Picture, decode, measure, other_size
 from potemkin.data.source import BaseSource, Batch, ExampleId, Ints, make_batch
 from potemkin.errors import DataError
 
@@ -63,12 +63,8 @@ class FolderSource(BaseSource):
         return grey, height, width
 
     def _other_size(self, file: str, found: tuple[int, int], expected: tuple[int, int]) -> DataError:
-        wide, high = found
-        return DataError(
-            f"The pictures of {self._root} have different sizes: {file} is {wide}x{high} (width x height), the first, "
-            f"{self._files[0]}, is {expected[0]}x{expected[1]}. Give image_size=S to resize the short side to S and "
-            "crop the centre."
-        )
+        of, first = f"The pictures of {self._root}", f"the first, {self._files[0]},"
+        return other_size(file, found, expected, of=of, first=first)
 
     def _read(self, positions: Ints) -> Batch:
         files = [self._files[position] for position in positions.tolist()]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +31,13 @@ class Picture:
     grey: bool
 
 
-def measure(path: Path, file: str) -> Picture:
+def measure(path: Path | IO[bytes], file: str) -> Picture:
     """Read the header only; `file` is the name used in errors."""
     with _opened(path, file) as image:
         return Picture(image.size, image.mode in _GREY_MODES)
 
 
-def decode(path: Path, file: str, *, grey: bool, size: int | None = None) -> NDArray[np.uint8]:
+def decode(path: Path | IO[bytes], file: str, *, grey: bool, size: int | None = None) -> NDArray[np.uint8]:
     """The (1 or 3, H, W) uint8 pixels; with `size`, the short side resized to it (bilinear) and the centre cropped.
 
     Grey pictures become RGB by repetition; palettes and CMYK are converted by Pillow; EXIF rotation is not applied,
@@ -56,8 +57,18 @@ def decode(path: Path, file: str, *, grey: bool, size: int | None = None) -> NDA
     return pixels[None] if grey else np.moveaxis(pixels, -1, 0)
 
 
+def other_size(
+    where: str, found: tuple[int, int], expected: tuple[int, int], *, of: str = "The pictures", first: str = "the first"
+) -> DataError:
+    """What to say of a picture whose (width, height) is not the first one's."""
+    return DataError(
+        f"{of} have different sizes: {where} is {found[0]}x{found[1]} (width x height), {first} is "
+        f"{expected[0]}x{expected[1]}. Give image_size=S to resize the short side to S and crop the centre."
+    )
+
+
 @contextmanager
-def _opened(path: Path, file: str) -> Iterator[Image.Image]:
+def _opened(path: Path | IO[bytes], file: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

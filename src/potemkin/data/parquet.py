@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ from potemkin.core.checks import instance, number
 from potemkin.core.explain import listed
 from potemkin.core.notation import Noted
 from potemkin.core.registry import register
-from potemkin.data.files import as_path, expand
-from potemkin.data.images import decode, measure
+from potemkin.data.files import expand
+from potemkin.data.images import decode, measure, other_size
 from potemkin.data.labels import as_labels
 from potemkin.data.parquet_rows import RowGroups, as_float32, kind, lists, numbers, pyarrow
 from potemkin.data.source import BaseSource, Batch, ExampleId, Ints, make_batch
@@ -91,23 +92,17 @@ class ParquetSource(BaseSource):
         ends = self._rows.group_of(np.array([0, total - 1]))
         look = {*range(min(_LOOKED_AT, total)), *range(int(self._rows.starts[ends[1]]), total)}
         rows = np.array(sorted(look)[:_LOOKED_AT] + sorted(look)[_LOOKED_AT:][:_LOOKED_AT], dtype=np.int64)
-        seen = {row: measure(as_path(body), self._where(row)) for row, body in self._pictures(rows)}
+        seen = {row: measure(io.BytesIO(body), self._where(row)) for row, body in self._pictures(rows)}
         size = seen[0].size
         for row, picture in seen.items():
             if self._image_size is None and picture.size != size:
-                raise self._other_size(row, picture.size, size)
+                raise other_size(f"row {row}", picture.size, size, first="row 0")
         self._grey = all(picture.grey for picture in seen.values())
         width, height = size if self._image_size is None else (self._image_size, self._image_size)
         return (1 if self._grey else 3, height, width)
 
     def _where(self, row: int) -> str:
         return f"Row {row}, column {self._columns[0]!r},"
-
-    def _other_size(self, row: int, found: tuple[int, int], expected: tuple[int, int]) -> DataError:
-        return DataError(
-            f"The pictures have different sizes: row {row} is {found[0]}x{found[1]} (width x height), row 0 is "
-            f"{expected[0]}x{expected[1]}. Give image_size=S to resize the short side to S and crop the centre."
-        )
 
     def _read(self, positions: Ints) -> Batch:
         inputs = np.empty((len(positions), *self.input_shape), dtype=np.float32)
@@ -124,9 +119,9 @@ class ParquetSource(BaseSource):
         _, height, width = self.input_shape
         decoded = {}
         for row, body in self._pictures(np.unique(positions)):
-            array = decode(as_path(body), self._where(row), grey=self._grey, size=self._image_size)
+            array = decode(io.BytesIO(body), self._where(row), grey=self._grey, size=self._image_size)
             if array.shape[1:] != (height, width):
-                raise self._other_size(row, (array.shape[2], array.shape[1]), (width, height))
+                raise other_size(f"row {row}", (array.shape[2], array.shape[1]), (width, height), first="row 0")
             decoded[row] = array
         for out, row in zip(inputs, positions.tolist(), strict=True):
             out[...] = decoded[row]

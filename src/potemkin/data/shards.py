@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from potemkin.core.checks import choice, flag, instance, number
 from potemkin.core.explain import counted, first_line
 from potemkin.core.notation import Noted
 from potemkin.core.registry import register
-from potemkin.data.files import OpenFiles, as_path, expand
-from potemkin.data.images import Picture, decode, measure
+from potemkin.data.files import OpenFiles, expand
+from potemkin.data.images import Picture, decode, measure, other_size
 from potemkin.data.labels import check_labels
 from potemkin.data.source import BaseSource, Batch, ExampleId, Ints, make_batch
 from potemkin.data.tar_index import Fault, Index, ShardIndex, scan
@@ -108,7 +109,7 @@ class ShardSource(BaseSource):
             first = first or picture
             grey &= picture.grey
             if self._image_size is None and picture.size != first.size:
-                raise self._other_size(place, picture.size, first.size)
+                raise other_size(self._where(place), picture.size, first.size)
         self._index = self._index.without(bad)
         if self._image_size is not None:
             return grey, self._image_size, self._image_size
@@ -116,10 +117,10 @@ class ShardSource(BaseSource):
 
     def _look(self, place: int, body: bytes, decode_check: bool) -> Picture:
         if not decode_check:
-            return measure(as_path(body), self._where(place))
+            return measure(io.BytesIO(body), self._where(place))
         where = f"the sample {quoted(self._index.key(place))}"
-        decode(as_path(body), where, grey=False, size=self._image_size)
-        return measure(as_path(body), where)
+        decode(io.BytesIO(body), where, grey=False, size=self._image_size)
+        return measure(io.BytesIO(body), where)
 
     def _where(self, place: int) -> str:
         return f"{quoted(self._index.key(place))} in {self._shards[self._index.shards[place]]}"
@@ -130,13 +131,6 @@ class ShardSource(BaseSource):
 
     def _unreadable(self, error: DataError) -> DataError:
         return DataError(f"{error} To leave such samples out, give faulty='leave out' and decode_check=True.")
-
-    def _other_size(self, place: int, found: tuple[int, int], expected: tuple[int, int]) -> DataError:
-        return DataError(
-            f"The pictures have different sizes: {self._where(place)} is {found[0]}x{found[1]} (width x height), the "
-            f"first one is {expected[0]}x{expected[1]}. Give image_size=S to resize the short side to S and crop the "
-            "centre."
-        )
 
     def _id(self, place: int) -> str:
         key = self._index.key(place)
@@ -149,11 +143,11 @@ class ShardSource(BaseSource):
         for row, place in zip(pixels, places, strict=True):
             body = self._body(place)
             try:
-                array = decode(as_path(body), self._where(place), grey=self._grey, size=self._image_size)
+                array = decode(io.BytesIO(body), self._where(place), grey=self._grey, size=self._image_size)
             except DataError as error:
                 raise self._unreadable(error) from error
             if array.shape[1:] != (height, width):
-                raise self._other_size(place, (array.shape[2], array.shape[1]), (width, height))
+                raise other_size(self._where(place), (array.shape[2], array.shape[1]), (width, height))
             row[...] = array
         pixels /= np.float32(255)
         ids: list[ExampleId] = [self._id(place) for place in places]

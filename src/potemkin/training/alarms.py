@@ -1,195 +1,118 @@
-"""The ways in which adversarial training fails in silence: detectors over what a run has measured. No torch.
-
-Each detector sees the evaluations of one kind so far, oldest first, and answers with an alarm or None. Differences of
-rates are believed beyond two standard errors only, so that a subset of a few hundred examples cries no wolf.
-"""
+"""The alarms of a run, in one table: names, meanings, what each needs and what may follow. No torch."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+from potemkin.training import detectors
+from potemkin.training.detectors import Told
 from potemkin.training.journal import AlarmLine, EvaluationLine, StepLine
 
-ENOUGH = 30
-"""Examples below which a network is not said to know no more than the most frequent label."""
 
-Told = tuple[str, str, dict[str, float | int | str]]
-"""Message, advice, evidence."""
+@dataclass(frozen=True)
+class Evaluated:
+    """What the detectors of evaluations look at: all so far, oldest first, and how much of the run is over."""
+
+    train: Sequence[EvaluationLine]
+    validation: Sequence[EvaluationLine]
+    progress: float
 
 
-def label_leaking(train: Sequence[EvaluationLine]) -> Told | None:
-    """More right under the training attack than without it: the attack tells the label.
+@dataclass(frozen=True)
+class Alarm:
+    """One way to fail."""
 
-    Source: Kurakin et al. 2017, section 4 (accuracy on adversarial above that on clean examples).
-    """
-    now = train[-1]
-    if not surely_above(now.training_attack, now.clean, now.n):
-        return None
-    return (
-        f"{share(now.training_attack, now.n)} of {now.n} training examples are right under the training attack, more "
-        f"than the {share(now.clean, now.n)} without it: the network reads the label off the perturbation.",
-        "Train with an attack that uses no true label (step_ll(), step_rnd()) or takes several steps (pgd_at).",
-        {"attacked": now.training_attack, "clean": now.clean, "n": now.n},
+    name: str
+    meaning: str
+    needs: Literal["step", "attacked step", "evaluation", "attacked evaluation"]
+    """Without which nothing can be seen."""
+    of_step: Callable[[StepLine], Told | None] | None = None
+    of_evaluations: Callable[[Evaluated], Told | None] | None = None
+    goes_back: bool = False
+    """Whether going back to the last good weights is an answer to it (`rollback`)."""
+
+    @property
+    def title(self) -> str:
+        """The name for people.
+
+        >>> ALARMS["label_leaking"].title
+        'Label leaking'
+        """
+        return self.name.replace("_", " ").capitalize()
+
+
+ALARMS = {
+    alarm.name: alarm
+    for alarm in (
+        Alarm(
+            "label_leaking",
+            "more is right under the training attack than without it: the perturbation gives the label away",
+            "attacked evaluation",
+            of_evaluations=lambda seen: detectors.label_leaking(seen.train),
+        ),
+        Alarm(
+            "catastrophic_overfitting",
+            "the training attack is withstood as before, the multi-step check collapses",
+            "attacked evaluation",
+            of_evaluations=lambda seen: detectors.catastrophic_overfitting(seen.train),
+            goes_back=True,
+        ),
+        Alarm(
+            "robust_overfitting",
+            "validation robust accuracy has fallen since its best, that of training examples has risen",
+            "evaluation",
+            of_evaluations=lambda seen: detectors.robust_overfitting(seen.train, seen.validation),
+        ),
+        Alarm(
+            "gradient_masking",
+            "one step does more harm than many",
+            "evaluation",
+            of_evaluations=lambda seen: detectors.gradient_masking(seen.validation),
+        ),
+        Alarm(
+            "not_learning",
+            "half of the run is over, and one answer for all would be right as often",
+            "evaluation",
+            of_evaluations=lambda seen: detectors.not_learning(seen.validation, seen.progress),
+        ),
+        Alarm(
+            "dead_attack",
+            "zero gradients, or nothing moved: clean training by now",
+            "attacked step",
+            of_step=detectors.dead_attack,
+        ),
+        Alarm(
+            "not_a_number",
+            "the loss or a weight is NaN or infinite: the run stops, or goes back",
+            "step",
+            of_step=detectors.not_a_number,
+            goes_back=True,
+        ),
     )
+}
 
 
-def catastrophic_overfitting(train: Sequence[EvaluationLine]) -> Told | None:
-    """The multi-step check collapses while the training attack is withstood as well as before, or better.
-
-    Source: Wong, Rice and Kolter 2020, section 5.4; Andriushchenko and Flammarion 2020.
-    """
-    if len(train) < 2 or not train[-1].attacked:  # where nothing is attacked, nothing can be overfitted to
-        return None
-    now, best = train[-1], max(train[:-1], key=lambda line: line.robust)
-    collapsed = now.robust < 0.5 * best.robust and surely_above(best.robust, now.robust, now.n)
-    learnt = surely_above(best.clean, best.robust, best.n)  # a constant answer is as right under attack: no robustness
-    fooled = surely_above(now.training_attack, now.robust, now.n) and not surely_above(
-        best.training_attack, now.training_attack, now.n
-    )
-    if not (collapsed and learnt and fooled):
-        return None
-    return (
-        f"Accuracy under the multi-step check fell from {share(best.robust, now.n)} to {share(now.robust, now.n)} of "
-        f"training examples, under the training attack it is {share(now.training_attack, now.n)}: the network has "
-        "learnt to withstand that attack alone.",
-        "Go back to the best checkpoint (--rollback does), and train with n_fgsm, grad_align, pgd_at or a smaller eps.",
-        {"before": best.robust, "now": now.robust, "training_attack": now.training_attack, "n": now.n},
-    )
-
-
-def robust_overfitting(train: Sequence[EvaluationLine], validation: Sequence[EvaluationLine]) -> Told | None:
-    """Validation robust accuracy is below its best, twice in a row, while training robust accuracy has risen.
-
-    Source: Rice, Wong and Kolter 2020, section 3.
-    """
-    if len(validation) < 3 or len(train) != len(validation):
-        return None
-    place = max(range(len(validation)), key=lambda i: validation[i].robust)
-    best, now, n = validation[place], validation[-1], validation[-1].n
-    falling = all(surely_above(best.robust, line.robust, n) for line in validation[-2:])
-    if not (falling and surely_above(train[-1].robust, train[place].robust, train[-1].n)):
-        return None
-    return (
-        f"Validation robust accuracy has fallen from {share(best.robust, n)} (epoch {best.epoch:.1f}) to "
-        f"{share(now.robust, n)}, while that of training examples rose from {share(train[place].robust, train[-1].n)} "
-        f"to {share(train[-1].robust, train[-1].n)}: the network learns its training examples by heart.",
-        "The best checkpoint is kept. Stop here (--patience), or use EMA, cutout, cutmix, awp or more data.",
-        {"best": best.robust, "now": now.robust, "n": n, "best_epoch": best.epoch},
-    )
-
-
-def not_learning(validation: Sequence[EvaluationLine], progress: float) -> Told | None:
-    """Half of the run is over, and a constant answer would get as much right.
-
-    Source: none; the plainest failure of any training.
-    """
-    now = validation[-1]
-    # A few steps are a trial of the command, not a training; a handful of examples says nothing about a majority.
-    if progress < 0.5 or now.epoch < 1 or now.n < ENOUGH or now.learnt:
-        return None
-    return (
-        f"{share(now.clean, now.n)} of {now.n} validation examples are right without any attack, no more than one "
-        f"answer for all would get ({share(now.majority, now.n)}): nothing is learnt that could be robust.",
-        "Try AdamW(learning_rate=0.002), another learning rate, more epochs, or eps_ramp=0.3; or begin with a network "
-        "trained by standard().",
-        {"clean": now.clean, "majority": now.majority, "n": now.n},
-    )
-
-
-def gradient_masking(validation: Sequence[EvaluationLine]) -> Told | None:
-    """One step does more harm than many: the gradients along the way lead nowhere.
-
-    Source: Athalye, Carlini and Wagner 2018, section 3.1 (one-step attacks perform better than iterative ones).
-    """
-    now = validation[-1]
-    if not surely_above(now.robust, now.one_step, now.n):
-        return None
-    return (
-        f"One step leaves {share(now.one_step, now.n)} of {now.n} validation examples right, the multi-step check "
-        f"leaves {share(now.robust, now.n)}: gradients inside the ball are of no use, and robustness is overstated.",
-        "Do not trust the robust accuracy of this run. Look for saturated outputs, quantisation or randomness in the "
-        "network, and audit it with attacks that need no gradients.",
-        {"one_step": now.one_step, "robust": now.robust, "n": now.n},
-    )
-
-
-def dead_attack(steps: Sequence[StepLine]) -> Told | None:
-    """Most attacked rows saw no gradient at any step, or were hardly moved: training is clean training by now.
-
-    Source: none; the plainest failure of an inner maximisation.
-    """
-    now = steps[-1]
-    if now.dead is None or now.moved is None or not now.eps:
-        return None
-    if now.dead <= 0.5 and now.moved >= 0.01:
-        return None
-    return (
-        f"In {100 * now.dead:.0f} % of attacked rows every gradient was zero or not finite, and rows moved by "
-        f"{now.moved:.3f} eps on average: the inner attack does nothing.",
-        "Look for saturated outputs (very large logits), a detached or quantised input, or a step size near 0.",
-        {"dead": now.dead, "moved": now.moved},
-    )
-
-
-def not_a_number(steps: Sequence[StepLine]) -> Told | None:
-    """The loss is NaN or infinite."""
-    if steps[-1].loss is not None:
-        return None
-    return (
-        "The loss is NaN or infinite: the weights are spoilt from here on.",
-        "Lower the learning rate, clip gradients (--set clip=1), or use float32.",
-        {"step": steps[-1].step},
-    )
-
-
-STEPPED = ("not_a_number", "dead_attack")
-EVALUATED = ("label_leaking", "catastrophic_overfitting", "robust_overfitting", "gradient_masking", "not_learning")
-"""Alarms that evaluations raise; the others are raised by steps."""
-
-
-def of_steps(steps: Sequence[StepLine]) -> list[AlarmLine]:
-    """What the newest window of steps gives away."""
-    found = {"not_a_number": not_a_number(steps), "dead_attack": dead_attack(steps)}
-    return _lines(found, steps[-1])
+def of_step(line: StepLine) -> dict[str, AlarmLine | None]:
+    """What the newest window of steps gives away, by name; None where nothing is wrong."""
+    return {name: _line(name, alarm.of_step(line), line) for name, alarm in ALARMS.items() if alarm.of_step is not None}
 
 
 def of_evaluations(
     train: Sequence[EvaluationLine], validation: Sequence[EvaluationLine], progress: float = 1.0
-) -> list[AlarmLine]:
-    """What the newest evaluations give away, at this share of the run."""
-    found = {
-        "label_leaking": label_leaking(train),
-        "catastrophic_overfitting": catastrophic_overfitting(train),
-        "robust_overfitting": robust_overfitting(train, validation),
-        "gradient_masking": gradient_masking(validation),
-        "not_learning": not_learning(validation, progress),
+) -> dict[str, AlarmLine | None]:
+    """What the newest evaluations give away at this share of the run, by name; None where nothing is wrong."""
+    seen = Evaluated(train, validation, progress)
+    return {
+        name: _line(name, alarm.of_evaluations(seen), validation[-1])
+        for name, alarm in ALARMS.items()
+        if alarm.of_evaluations is not None
     }
-    return _lines(found, validation[-1])
 
 
-def surely_above(a: int, b: int, n: int) -> bool:
-    """Whether a of n lies above b of n by more than two standard errors of the difference.
-
-    >>> surely_above(60, 50, 100), surely_above(70, 50, 100)
-    (False, True)
-    """
-    if n == 0 or a <= b:
-        return False
-    p, q = a / n, b / n
-    # One example of each kind more: a rate of 0 or 1 has an error, too.
-    pooled = (a + b + 1) / (2 * n + 2)
-    return p - q > 2 * math.sqrt(2 * pooled * (1 - pooled) / n)
-
-
-def share(k: int, n: int) -> str:
-    """A share in per cent."""
-    return f"{100 * k / n:.1f} %"
-
-
-def _lines(found: dict[str, Told | None], at: StepLine | EvaluationLine) -> list[AlarmLine]:
-    return [
-        AlarmLine(step=at.step, epoch=at.epoch, name=name, message=told[0], advice=told[1], evidence=told[2])
-        for name, told in found.items()
-        if told is not None
-    ]
+def _line(name: str, told: Told | None, at: StepLine | EvaluationLine) -> AlarmLine | None:
+    if told is None:
+        return None
+    message, advice, evidence = told
+    return AlarmLine(step=at.step, epoch=at.epoch, name=name, message=message, advice=advice, evidence=evidence)

@@ -38,11 +38,11 @@ class Board:
 
 def _scalars(line: AnyLine) -> dict[str, float | None]:
     if isinstance(line, StepLine):
-        told = ("loss", "learning_rate", "eps", "clean_right", "attacked_right", "dead", "moved")
-        return {f"steps/{name}": getattr(line, name) for name in told}
+        told = line.model_dump(exclude={"kind", "step", "epoch", "cost", "seconds"})
+        return {f"steps/{name}": value for name, value in told.items()}
     if isinstance(line, EvaluationLine) and line.n:
-        names = ("clean", "training_attack", "one_step", "robust")
-        return {f"{line.part}/{name}": getattr(line, name) / line.n for name in names}
+        counts = line.model_dump(include={"clean", "training_attack", "one_step", "robust"})
+        return {f"{line.part}/{name}": k / line.n for name, k in counts.items()}
     if isinstance(line, AlarmLine):
         return {f"alarms/{line.name}": 1.0}
     return {}

@@ -100,10 +100,14 @@ def latest(folder: Path) -> int | None:
     return max(steps(folder), default=None)
 
 
-def tidy(folder: Path, keep: int, spared: set[int]) -> None:
-    """Remove what was never finished, and all checkpoints but the newest `keep` and the `spared` ones."""
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed run left half written."""
     for partial in (folder / FOLDER).glob(".step-*"):
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def tidy(folder: Path, keep: int, spared: set[int]) -> None:
+    """Remove all checkpoints but the newest `keep` and the `spared` ones."""
     for step in steps(folder)[:-keep]:
         if step not in spared:
             shutil.rmtree(_place(folder, step), ignore_errors=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from potemkin.attacks.recipes.fgsm import fgsm
 from potemkin.attacks.recipes.pgd import pgd
+from potemkin.core.outcomes import UNDECIDED
 from potemkin.core.random import RowStreams, row_keys, text_key
 from potemkin.data.arrays import ArraySource
 from potemkin.data.checks import checked_batches
@@ -21,7 +22,7 @@ from potemkin.threat.threat_model import ThreatModel
 from potemkin.training.examples import Examples
 from potemkin.training.inner import Adversary
 from potemkin.training.journal import EvaluationLine
-from potemkin.training.learner import Learner
+from potemkin.training.learner import Learner, Meter
 from potemkin.training.parallel import Processes
 from potemkin.training.recipes.base import Recipe
 
@@ -63,34 +64,34 @@ def subset(
 class Evaluator:
     """Judges weights on the subsets. Collective: every process calls it, each with its own rows."""
 
-    def __init__(self, judged: Classifier, recipe: Recipe, steps: int, seed: int, processes: Processes) -> None:
+    def __init__(
+        self, judged: Classifier, recipe: Recipe, steps: int, seed: int, processes: Processes, meter: Meter
+    ) -> None:
         self.judged, self._recipe, self._processes, self._seed = judged, recipe, processes, seed
         self.threat = ThreatModel(recipe.threats[0])
-        self._check = pgd(steps=steps)
-        self.passes = [0, 0]
+        self._check, self._meter = pgd(steps=steps), meter
 
     def judge(self, part: Subset, step: int, epoch: float, weights: Literal["current", "average"]) -> EvaluationLine:
         """Count what is right on clean inputs, under the training attack, under one step, and what the audit cannot
         break."""
-        self.passes = [0, 0]
         with self.judged.guest():
             counts = self._counted(part)
-        held = self._held(part)
-        clean, training, one_step, robust = (round(k) for k in self._processes.total([*counts, held]))
-        self.passes = [round(k) for k in self._processes.total(self.passes)]
+        counts += self._checked(part)
+        clean, training, one_step, robust, undecided = (round(k) for k in self._processes.total(counts))
         return EvaluationLine(
             step=step, epoch=epoch, part=part.part, weights=weights, n=part.total,
             attacked=training_attack(self._recipe) is not None, majority=part.majority,
             clean=clean, training_attack=training, one_step=one_step, robust=robust,
+            undecided=undecided,
         )  # fmt: skip
 
-    def _held(self, part: Subset) -> int:
+    def _checked(self, part: Subset) -> list[int]:
         if not len(part.source):
-            return 0
+            return [0, 0]
         record = audit(self.judged, part.source, self.threat, self._check, seed=self._seed, rows=ROWS)
-        self.passes[0] += record.cost.physical.forwards
-        self.passes[1] += record.cost.physical.backwards
-        return record.outcomes["held"]
+        self._meter.evaluation[0] += record.cost.physical.forwards
+        self._meter.evaluation[1] += record.cost.physical.backwards
+        return [record.outcomes["held"], sum(record.outcomes[name] for name in UNDECIDED)]
 
     def _counted(self, part: Subset) -> list[int]:
         learner = Learner(
@@ -108,7 +109,8 @@ class Evaluator:
             attacked = clean if own is None else self._attacked(learner, given, own)
             one = self._attacked(learner, given, Adversary(fgsm()))
             totals = [total + int(more.sum()) for total, more in zip(totals, (clean, attacked, one), strict=True)]
-        self.passes = list(learner.meter.attack)
+        for number, passes in enumerate(learner.meter.attack):
+            self._meter.evaluation[number] += passes
         return totals
 
     def _attacked(self, learner: Learner, given: Examples, adversary: Adversary) -> Tensor:

@@ -109,6 +109,7 @@ def _check_same(stored: RunInfo, asked: RunInfo) -> None:
             ("the network's tensors", stored.model.fingerprint, asked.model.fingerprint),
             ("the training data", stored.data.fingerprint, asked.data.fingerprint),
             ("the validation data", stored.validation.fingerprint, asked.validation.fingerprint),
+            ("what the recipe reads", stored.reads, asked.reads),
             ("the extra data", stored.extra and stored.extra.fingerprint, asked.extra and asked.extra.fingerprint),
             ("the number of training examples", stored.examples, asked.examples),
             ("the threat model", stored.threat, asked.threat),
@@ -131,7 +132,7 @@ def start_point(folder: Path, trainer: Trainer, processes: Processes) -> None:
     """Step 0 with a checkpoint of its own, or the newest checkpoint with the log cut there."""
     newest = processes.told(checkpoint.latest(folder))
     if processes.first:
-        checkpoint.tidy(folder, 10**9, set())
+        checkpoint.remove_unfinished(folder)
     if newest is None:
         trainer.watch.begin()
         if processes.first:
@@ -148,8 +149,6 @@ def start_point(folder: Path, trainer: Trainer, processes: Processes) -> None:
             f"The checkpoint {folder / checkpoint.FOLDER}/step-{newest:08d} is damaged, or of another version of "
             f"potemkin ({error}). Remove its folder to go on from the one before it."
         ) from error
-    if trainer.state.stopped is not None:  # asked to, or by an alarm: whoever resumes wants it to go on
-        trainer.state.stopped = None
     if processes.first and newest < trainer.steps:
         append(folder, [_mark(trainer, "resumed", f"from the checkpoint at step {newest}")])
 
@@ -159,8 +158,8 @@ def finish(folder: Path, trainer: Trainer, processes: Processes, audit: Callable
     if not processes.first:
         return None
     why = trainer.state.stopped
-    if why == "asked to":
-        append(folder, [_mark(trainer, "stopped", f"asked to; go on with potemkin train --resume {folder}")])
+    if trainer.state.interrupted:
+        append(folder, [_mark(trainer, "interrupted", f"asked to; go on with potemkin train --resume {folder}")])
         return None
     mark = _mark(trainer, "stopped" if why else "finished", why or "all steps are done")
     if mark not in read_journal(folder).marks():  # a run that was finished already, and resumed

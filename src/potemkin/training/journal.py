@@ -23,6 +23,8 @@ from potemkin.evaluate.fields import Count, Evidence, Free, Number, Plain, Text,
 from potemkin.evaluate.rates import Rate
 from potemkin.evaluate.record import explain
 
+ENDS = ("finished", "stopped", "interrupted")
+"""Marks after which a process wrote no more."""
 RUN, LOG, REPORT = "run.json", "log.jsonl", "report.html"
 
 
@@ -58,6 +60,8 @@ class RunInfo(Plain):
     """Training examples, those held out for validation not among them."""
     world: Count
     threads: Count
+    reads: dict[Text, Text] = Field(default_factory=dict)
+    """What the recipe reads beside the data (static networks, radii), and its fingerprint."""
     environment: Free = Field(default_factory=dict)
     command: Text | None = None
 
@@ -93,7 +97,7 @@ class StepLine(Plain):
     loss: Number
     learning_rate: Number
     eps: Number
-    """Mean radius of the rows, None without an adversary."""
+    """Mean radius of the rows, None without an adversary; of several sets, over all of them, each in its own norm."""
     clean_right: Number
     """Share of clean rows in the batches that were right; None where the recipe learns from none."""
     attacked_right: Number
@@ -126,10 +130,12 @@ class EvaluationLine(Plain):
     """Right under one step of full length."""
     robust: Count
     """Held under the multi-step audit."""
+    undecided: Count = 0
+    """Neither held nor broken: outputs that are no numbers, passes that failed. They count as not robust."""
 
     @model_validator(mode="after")
     def _counts_within_n(self) -> Self:
-        if max(self.clean, self.training_attack, self.one_step, self.robust) > self.n:
+        if max(self.clean, self.training_attack, self.one_step, self.robust + self.undecided) > self.n:
             raise ValueError(f"a count above n = {self.n}")
         return self
 
@@ -155,6 +161,11 @@ class EvaluationLine(Plain):
     def robust_accuracy(self) -> Rate:
         return Rate.of(self.robust, self.n)
 
+    @property
+    def robust_upper(self) -> Rate:
+        """If every undecided example had held."""
+        return Rate.of(self.robust + self.undecided, self.n)
+
 
 class AlarmLine(Plain):
     """Something by which adversarial training fails in silence."""
@@ -175,13 +186,13 @@ class MarkLine(Plain):
     kind: Literal["mark"] = "mark"
     step: Count
     epoch: float
-    what: Literal["resumed", "rolled back", "stopped", "finished", "best"]
+    what: Literal["resumed", "rolled back", "interrupted", "stopped", "finished", "best"]
+    """`interrupted`: somebody stopped it; `stopped`: an alarm or its patience did, and it is over."""
     message: Text
 
 
-Line = Annotated[StepLine | EvaluationLine | AlarmLine | MarkLine, Field(discriminator="kind")]
-_LINE: TypeAdapter[StepLine | EvaluationLine | AlarmLine | MarkLine] = TypeAdapter(Line)
 AnyLine = StepLine | EvaluationLine | AlarmLine | MarkLine
+_LINE: TypeAdapter[AnyLine] = TypeAdapter(Annotated[AnyLine, Field(discriminator="kind")])
 
 
 @dataclass(frozen=True)
@@ -265,7 +276,6 @@ def append(folder: Path, lines: list[AnyLine]) -> None:
 
 def cut_after(folder: Path, step: int) -> None:
     """Drop the lines after the checkpoint at `step`, and what said that the run was over: it writes them again."""
-    ends = {"finished", "stopped"}
     kept = [line for line in _lines(folder / LOG) if line.step <= step]
-    kept = [line for line in kept if not (isinstance(line, MarkLine) and line.what in ends)]
+    kept = [line for line in kept if not (isinstance(line, MarkLine) and line.what in ENDS)]
     write_whole(folder / LOG, "".join(line.model_dump_json() + "\n" for line in kept))

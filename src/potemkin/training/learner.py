@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from potemkin.models.folding import Folding
 from potemkin.models.logits import as_logits
 from potemkin.threat.box import Box
 
@@ -25,8 +26,8 @@ class Meter:
     def numbers(self) -> list[int]:
         return [*self.attack, *self.learning, *self.evaluation]
 
-    def set(self, numbers: list[int]) -> None:
-        self.attack, self.learning, self.evaluation = numbers[:2], numbers[2:4], numbers[4:6]
+    def reset(self) -> None:
+        self.attack, self.learning, self.evaluation = [0, 0], [0, 0], [0, 0]
 
 
 @dataclass
@@ -44,6 +45,8 @@ class Learner:
     classes: int | None = None
     bf16: bool = False
     channels_last: bool = False
+    folding: Folding = field(default_factory=lambda: Folding([]))
+    """What is folded while it is attacked in eval mode."""
     meter: Meter = field(default_factory=Meter)
 
     def learn(self, x: Tensor) -> Tensor:
@@ -64,7 +67,8 @@ class Learner:
 
         Yields: logits (B, K) of (B, *shape); counts one forward per row (backwards are the caller's to count).
         """
-        with held(self.plain, training=mode == "train"):
+        folded = nullcontext() if mode == "train" else self.folding.applied()
+        with held(self.plain, training=mode == "train"), folded:
 
             def logits(x: Tensor) -> Tensor:
                 self.meter.attack[0] += len(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
@@ -145,22 +146,24 @@ class PerExample(Noted):
     def draw(self, labels: Tensor, positions: Tensor, streams: RowStreams) -> Tensor:
         return torch.from_numpy(self._read()).to(labels.device)[positions.to(labels.device)]
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the radii."""
+        return f"sha256:{hashlib.sha256(self._read().tobytes()).hexdigest()}"
+
     def _read(self) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        if self.file not in _READ:
-            _READ[self.file] = _radii_in(Path(self.file))
-        return _READ[self.file]
+        if "_radii" not in vars(self):
+            object.__setattr__(self, "_radii", _radii_in(Path(self.file)))
+        return vars(self)["_radii"]  # type: ignore[no-any-return]
 
     def check(self, examples: int) -> None:
         """Refuse a file that has not one eps per example; it is read anew, so that a run has what stands there now."""
-        _READ.pop(self.file, None)
+        vars(self).pop("_radii", None)
         if len(self._read()) != examples:
             raise DataError(
                 f"{self.file} has {len(self._read())} radii, the training data {examples} examples: save one per "
                 "example, in their order, np.save(path, eps)."
             )
-
-
-_READ: dict[str, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
 
 
 def _radii_in(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -6,19 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from potemkin.core.checks import choice, flag, number
-from potemkin.core.notation import Noted
+from potemkin.core.notation import Noted, parse
 from potemkin.errors import ConfigError
+from potemkin.training.alarms import ALARMS
 from potemkin.training.optimisers import SGD, Cyclic, Optimiser, Schedule
-
-ALARMS = (
-    "catastrophic_overfitting",
-    "dead_attack",
-    "gradient_masking",
-    "label_leaking",
-    "not_a_number",
-    "not_learning",
-    "robust_overfitting",
-)
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -28,11 +19,14 @@ class Settings(Noted):
     Args:
         epochs: sweeps over the training data; may be a fraction.
         batch_size: rows per step, all processes together.
-        optimiser, schedule: `SGD(...)`, `AdamW(...)`, `RMSProp(...)`; `Cyclic()`, `Cosine()`, `Stepwise()`, `Flat()`.
+        optimiser, schedule: `SGD(learning_rate=0.1)`, `AdamW(...)`, `RMSProp(...)`; `Cyclic()`, `Cosine()`,
+            `Stepwise()`, `Flat()`; or their notation as a text.
         clip: largest norm of the gradient; None for any.
         seed: of the order, the augmentation, the attack, dropout, and new weights.
         precision: "float32", or "bf16" (autocast; weights, losses and gradients of weights stay float32).
         channels_last, compile: how convolutions read pictures; `torch.compile`.
+        fold: batch normalisation into the layer before it while the network is attacked in eval mode, where that is
+            proven to be the same function; not with `compile` or "fsdp".
         accumulate: parts into which each batch is cut to save memory.
         parallel: "ddp" or "fsdp", where several processes run.
         sync_batchnorm: batch statistics over all processes.
@@ -57,6 +51,7 @@ class Settings(Noted):
     precision: str = "float32"
     channels_last: bool = True
     compile: bool = False
+    fold: bool = True
     accumulate: int = 1
     parallel: str = "ddp"
     sync_batchnorm: bool = False
@@ -86,16 +81,19 @@ class Settings(Noted):
             number("clip", self.clip, low=0.0, open_low=True)
         choice("precision", self.precision, ("float32", "bf16"))
         choice("parallel", self.parallel, ("ddp", "fsdp"))
-        for name in ("channels_last", "compile", "sync_batchnorm", "rollback"):
+        for name in ("channels_last", "compile", "fold", "sync_batchnorm", "rollback"):
             flag(name, getattr(self, name))
         if not isinstance(self.stop_on, tuple | list):
             raise ConfigError(f"stop_on={self.stop_on!r}: give names of alarms in a tuple, such as ('dead_attack',).")
         for alarm in self.stop_on:
-            choice("stop_on", alarm, ALARMS)
+            choice("stop_on", alarm, tuple(ALARMS))
         object.__setattr__(self, "stop_on", tuple(self.stop_on))  # as run.json will say it, so that a resume agrees
         self._check_parts()
 
     def _check_parts(self) -> None:
+        for name in ("optimiser", "schedule"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, parse(getattr(self, name), kind="part"))
         if not isinstance(self.optimiser, Optimiser):
             raise ConfigError(f"optimiser={self.optimiser!r} is none; for example SGD(learning_rate=0.1) or AdamW().")
         if not isinstance(self.schedule, Schedule):

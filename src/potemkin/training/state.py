@@ -31,6 +31,9 @@ class State:
     active: list[str] = field(default_factory=list)
     """Alarms that are told already."""
     stopped: str | None = None
+    """Why it is over before its last step."""
+    interrupted: bool = False
+    """Whether somebody asked it to stop here, to go on later."""
 
 
 class Tensors:

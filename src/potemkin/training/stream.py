@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -128,19 +129,12 @@ def _none(source: DataSource) -> Batch:
     return Batch([], empty, torch.zeros(0, *source.input_shape), empty)
 
 
-_ORDERS: dict[tuple[int, int, int], Ints] = {}
-
-
+@lru_cache(maxsize=4)
 def _permutation(total: int, seed: int, epoch: int) -> Ints:
     """A permutation of range(total) that is a function of (seed, epoch)."""
-    key = (total, seed, epoch)
-    if key not in _ORDERS:
-        if len(_ORDERS) > 3:
-            _ORDERS.pop(next(iter(_ORDERS)))
-        words = row_keys(seed, torch.tensor([epoch]), text_key("order"), torch.tensor(-1), torch.tensor(0))[0]
-        draws = np.random.Generator(np.random.Philox(key=(int(words[0]) << 32) | int(words[1])))
-        _ORDERS[key] = draws.permutation(total)
-    return _ORDERS[key]
+    words = row_keys(seed, torch.tensor([epoch]), text_key("order"), torch.tensor(-1), torch.tensor(0))[0]
+    draws = np.random.Generator(np.random.Philox(key=(int(words[0]) << 32) | int(words[1])))
+    return draws.permutation(total)
 
 
 def as_examples(

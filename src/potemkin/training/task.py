@@ -205,6 +205,7 @@ class Task:
             examples=len(self.trained),
             world=world,
             threads=torch.get_num_threads(),
+            reads=self.recipe.reads(),
             environment=environment(self.model.device),
             command=self.names.command,
         )

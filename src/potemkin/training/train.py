@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from potemkin.core.explain import first_line
@@ -19,9 +20,9 @@ from potemkin.evaluate.audit import Progress, audit
 from potemkin.evaluate.prepare import as_classifier
 from potemkin.evaluate.record import Record
 from potemkin.models.classifier import Classifier
+from potemkin.models.folding import Folding
 from potemkin.models.run_folder import WEIGHTS
 from potemkin.models.weights import load_weights
-from potemkin.training.board import Board
 from potemkin.training.evaluation import Evaluator, subset
 from potemkin.training.folder import finish, open_folder, start_point
 from potemkin.training.journal import Journal, read_journal
@@ -33,7 +34,7 @@ from potemkin.training.state import Tensors
 from potemkin.training.stream import Share, Stream
 from potemkin.training.task import Task, only
 from potemkin.training.trainer import Trainer
-from potemkin.training.watch import Pace, Tick, Watch
+from potemkin.training.watch import Ears, Pace, Tick, Watch
 
 AUDIT = ("apgd()", "apgd(objective=DLR(), targets=9)")
 """Of the audit at the end: APGD on cross-entropy, then at each of the nine likeliest classes."""
@@ -48,6 +49,13 @@ class Run:
     model: Classifier
     record: Record | None
     """None where the run was interrupted, or no audit was asked for, or another process made it."""
+
+    def __repr__(self) -> str:
+        best = self.journal.best()
+        validated = "" if best is None else f", validation robust accuracy {best.robust_accuracy}"
+        audited = "" if self.record is None else f", audited {self.record.rates.robust_accuracy}"
+        alarms = sorted({alarm.name for alarm in self.journal.alarms()})
+        return f"Run({str(self.folder)!r}{validated}{audited}, alarms: {', '.join(alarms) or 'none'})"
 
 
 def train(
@@ -97,6 +105,8 @@ def train(
         6
     """
     chosen = parse(recipe, kind="recipe") if isinstance(recipe, str) else recipe
+    if isinstance(recipe, torch.Tensor | np.ndarray):
+        raise ConfigError("Give inputs and labels as one argument: pk.train(net, (x, y), recipe, out=...).")
     if not isinstance(chosen, Recipe):
         raise ConfigError(f"recipe={recipe!r} is no training recipe; for example pk.recipes.pgd_at(eps=0.1, steps=7).")
     task = Task(
@@ -107,7 +117,8 @@ def train(
         validation=None if validation is None else load_data(validation),
         extra=None if extra is None else load_data(extra),
     )
-    return run_task(task, Path(out), overwrite, resume, None if test is None else load_data(test), progress)
+    ears = Ears() if progress is None else Ears(progress)
+    return run_task(task, Path(out), overwrite, resume, None if test is None else load_data(test), ears)
 
 
 def run_task(
@@ -116,8 +127,7 @@ def run_task(
     overwrite: bool = False,
     resume: bool = False,
     test: DataSource | None = None,
-    progress: Callable[[Tick], None] | None = None,
-    stop_asked: Callable[[], bool] = lambda: False,
+    ears: Ears = Ears(),
 ) -> Run:
     """Carry out a task in a folder; torch's global generators come back as they were."""
     if test is not None:
@@ -126,7 +136,7 @@ def run_task(
     try:
         devices = [processes.device] if processes.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            judged, record = _carry_out(task, folder, processes, overwrite, resume, test, progress, stop_asked)
+            judged, record = _carry_out(task, folder, processes, overwrite, resume, test, ears)
         return Run(folder, read_journal(folder), judged, record)
     finally:
         processes.close()
@@ -139,21 +149,16 @@ def _carry_out(
     overwrite: bool,
     resume: bool,
     test: DataSource | None,
-    progress: Callable[[Tick], None] | None,
-    stop_asked: Callable[[], bool],
+    ears: Ears,
 ) -> tuple[Classifier, Record | None]:
     """All that needs the processes; whatever holds their group is gone when it returns."""
     judged = _judged(task, processes)
-    trainer = _trainer(task, folder, processes, judged)
+    trainer = _trainer(task, folder, processes, judged, ears)
     with open_folder(folder, task, trainer, processes, overwrite, resume):
-        watch = trainer.watch
-        watch.tell, watch.stop_asked = progress or watch.tell, stop_asked
         start_point(folder, trainer, processes)
-        watch.board = Board(folder, trainer.state.step) if processes.first else None
         _run(trainer)
-        record = finish(folder, trainer, processes, lambda: _audit(task, folder, judged, test, watch))
-        if watch.board is not None:
-            watch.board.close()
+        record = finish(folder, trainer, processes, lambda: _audit(task, folder, judged, test, trainer.watch))
+        trainer.watch.close()
     return judged, record
 
 
@@ -185,7 +190,7 @@ def _judged(task: Task, processes: Processes) -> Classifier:
     )
 
 
-def _trainer(task: Task, folder: Path, processes: Processes, judged: Classifier) -> Trainer:
+def _trainer(task: Task, folder: Path, processes: Processes, judged: Classifier, ears: Ears = Ears()) -> Trainer:
     settings, recipe, model = task.settings, task.recipe, task.model
     if settings.batch_size % (settings.accumulate * processes.world) or task.extra_rows % processes.world:
         raise ConfigError(
@@ -205,9 +210,9 @@ def _trainer(task: Task, folder: Path, processes: Processes, judged: Classifier)
     replicas = Replicas(model.net, processes, settings)
     learner = Learner(
         replicas.net, replicas.plain, model.box, model.preprocessing, model.classes,
-        settings.precision == "bf16", settings.channels_last,
+        settings.precision == "bf16", settings.channels_last, _folding(task, replicas),
     )  # fmt: skip
-    evaluator = Evaluator(judged, recipe, settings.evaluation_steps, settings.seed, processes)
+    evaluator = Evaluator(judged, recipe, settings.evaluation_steps, settings.seed, processes, learner.meter)
     subsets = [
         subset(part, *task.judged_on(part), processes, task.box, model.classes) for part in ("train", "validation")
     ]
@@ -215,8 +220,22 @@ def _trainer(task: Task, folder: Path, processes: Processes, judged: Classifier)
     pace = Pace(steps, stream.steps_per_epoch, recipe.replays)
     optimiser = settings.optimiser.make(p for p in replicas.bare.parameters() if p.requires_grad)
     tensors = Tensors(folder, replicas, optimiser, recipe, processes)
-    watch = Watch(folder, settings, pace, processes, tensors, evaluator, subsets)
+    watch = Watch(folder, settings, pace, processes, tensors, evaluator, subsets, learner.meter, ears)
     return Trainer(learner, replicas, recipe, settings, stream, processes, optimiser, tensors, watch)
+
+
+def _folding(task: Task, replicas: Replicas) -> Folding:
+    """What the passes of the attack can leave out; what it is decided on does not depend on the weights."""
+    settings = task.settings
+    if not settings.fold or settings.compile or replicas.sharded or task.recipe.inner == "train":
+        return Folding([])
+    box = task.model.box
+    low, high = (box.low, box.high) if box.bounded else (0.0, 1.0)
+    random = torch.Generator().manual_seed(0)
+    x = low + (high - low) * torch.rand(2, *task.data.input_shape, generator=random)
+    x = x.to(task.model.device)
+    inside = x if task.model.preprocessing is None else task.model.preprocessing(x)
+    return Folding.of(replicas.plain, inside, torch.bfloat16 if settings.precision == "bf16" else None)
 
 
 def _audit(task: Task, folder: Path, judged: Classifier, test: DataSource | None, watch: Watch) -> Record | None:
@@ -225,11 +244,11 @@ def _audit(task: Task, folder: Path, judged: Classifier, test: DataSource | None
     if not task.settings.audit_examples:
         return None
     source = test or task.validation or only(task.data, task.held_out)
-    asked_before = watch.stop_asked()
+    asked_before = watch.ears.stop_asked()
 
     def told(progress: Progress) -> None:
         watch.tell_audit(progress.settled, progress.total)
-        if watch.stop_asked() and not asked_before:
+        if watch.ears.stop_asked() and not asked_before:
             raise KeyboardInterrupt
 
     return audit(
@@ -240,6 +259,10 @@ def _audit(task: Task, folder: Path, judged: Classifier, test: DataSource | None
 
 def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:
     unknown = sorted(set(changes) - set(vars(settings)))
+    if unknown and unknown[0] in ("lr", "learning_rate", "momentum", "weight_decay"):
+        raise ConfigError(
+            f"{unknown[0]} belongs to the optimiser: optimiser=SGD(learning_rate=0.1), or AdamW(learning_rate=0.002)."
+        )
     if unknown:
         raise ConfigError(
             f"train() has no setting {unknown[0]!r}.{suggest(unknown[0], vars(settings))} Settings: "

@@ -51,20 +51,16 @@ class Trainer:
         """Where the run is."""
         return self.watch.state
 
-    def over(self) -> bool:
-        """Whether nothing more is to be learnt."""
-        return self.state.step >= self.steps or self.state.stopped is not None
-
     def run(self) -> None:
         """Train until the last step, or until something says stop."""
-        if self.over():
+        if self.watch.over():
             return
         for batches in self.stream.from_step(self.state.step):
             parts, carried = self.parts(batches), None
             for _ in range(self.recipe.replays):
                 carried = self.step(parts, carried)
-                self.watch.after_step(self.learner.meter, self.optimiser.param_groups[0]["lr"])
-                if self.over():
+                self.watch.after_step(self.optimiser.param_groups[0]["lr"])
+                if self.watch.over():
                     return
 
     def step(self, parts: list[Examples], carried: Carried | None = None) -> Carried:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +38,14 @@ class Tick:
     """During the audit at the end: examples that are settled, and all."""
 
 
+@dataclass(frozen=True)
+class Ears:
+    """Who is told how the run goes, and who may ask it to stop."""
+
+    tell: Callable[[Tick], None] = lambda tick: None
+    stop_asked: Callable[[], bool] = lambda: False
+
+
 @dataclass
 class Pace:
     """How long the run is, in steps: in all, in an epoch, on one batch."""
@@ -59,18 +67,20 @@ class Watch:
         tensors: Tensors,
         evaluator: Evaluator,
         subsets: list[Subset],
+        meter: Meter,
+        ears: Ears = Ears(),
     ) -> None:
         self.folder, self.settings, self.pace, self.processes = folder, settings, pace, processes
         self.tensors, self.evaluator, self.subsets = tensors, evaluator, subsets
+        self.meter, self.ears = meter, ears
         self.state, self.window = State(), Window(processes.device)
         self.evaluations: dict[str, list[EvaluationLine]] = {part.part: [] for part in subsets}
-        self.board: Board | None = None
-        self.stop_asked: Callable[[], bool] = lambda: False
-        self.tell: Callable[[Tick], None] = lambda tick: None
+        self._board: Board | None = None
         self._began, self._first = time.monotonic(), 0
 
     def begin(self) -> None:
         """Write the checkpoint that a run killed before its first epoch starts again from."""
+        self._open_board()
         self._save()
 
     def resume(self, step: int, evaluations: dict[str, list[EvaluationLine]]) -> None:
@@ -78,31 +88,46 @@ class Watch:
         self.state = State(**self.tensors.read(step))
         self._began, self._first = time.monotonic(), step
         self.evaluations = {part: list(evaluations.get(part, [])) for part in self.evaluations}
+        self.state.stopped, self.state.interrupted = None, False  # whoever resumes wants it to go on
+        self._open_board()
 
-    def after_step(self, meter: Meter, learning_rate: float) -> None:
+    def _open_board(self) -> None:
+        if self.processes.first:
+            self._board = Board(self.folder, self.state.step)
+
+    def close(self) -> None:
+        """Write what the board still holds back."""
+        if self._board is not None:
+            self._board.close()
+
+    def over(self) -> bool:
+        """Whether nothing more is to be learnt."""
+        return self.state.step >= self.pace.steps or self.state.interrupted or self.state.stopped is not None
+
+    def after_step(self, learning_rate: float) -> None:
         """Look at the run after a step; in the middle of a batch nothing could go on from here, so only tell."""
         step, last = self.state.step, self.state.step >= self.pace.steps
         line: AnyLine | None = None
         if last or step % self.pace.batch == 0:
-            line = self._look(step, last, meter, learning_rate)
+            line = self._look(step, last, learning_rate)
         self._tell(line, (step - self._first) * self.settings.batch_size)
 
-    def _look(self, step: int, last: bool, meter: Meter, learning_rate: float) -> AnyLine | None:
+    def _look(self, step: int, last: bool, learning_rate: float) -> AnyLine | None:
         """Log, evaluate, save and stop where it is time for it."""
         settings = self.settings
-        asked = self.processes.agree(self.stop_asked()) if self._looks_up(step) else False
+        asked = self.processes.agree(self.ears.stop_asked()) if self._looks_up(step) else False
         evaluates = last or self._due(step, settings.evaluate_every or self.pace.epoch)
         saves = last or asked or self._due(step, settings.checkpoint_every or self.pace.epoch)
         line: AnyLine | None = None
         if evaluates or saves or self._due(step, settings.log_every or LOG_EVERY):
-            line = self._log_steps(meter, learning_rate)
+            line = self._log_steps(learning_rate)
             if line.loss is None and self.state.stopped is not None:
                 return line  # spoilt weights are no checkpoint to go on from
         if evaluates and self.state.stopped is None:
             line = self._evaluate()
         if asked and not last and self.state.stopped is None:
-            self.state.stopped = "asked to"
-        if saves or evaluates or self.state.stopped is not None:
+            self.state.interrupted = True
+        if saves or evaluates or self.over():
             self._save()
         return line
 
@@ -122,10 +147,14 @@ class Watch:
     def _seconds(self) -> float:
         return self.state.seconds + time.monotonic() - self._began
 
-    def _log_steps(self, meter: Meter, learning_rate: float) -> StepLine:
-        counted = [round(k) for k in self.processes.total(meter.numbers())]
-        meter.set([0] * 6)
+    def _count(self) -> None:
+        """What the passes of all processes have cost since the last count."""
+        counted = [round(k) for k in self.processes.total(self.meter.numbers())]
+        self.meter.reset()
         self.state.cost = [old + new for old, new in zip(self.state.cost, counted, strict=True)]
+
+    def _log_steps(self, learning_rate: float) -> StepLine:
+        self._count()
         means = self.window.flush(self.processes)
         if self.processes.agree(not self.tensors.finite()):
             means["loss"] = None  # it was finite yet, but what was learnt from it is not
@@ -134,7 +163,7 @@ class Watch:
             learning_rate=learning_rate, **means,  # type: ignore[arg-type]
         )  # fmt: skip
         self._write([line])
-        self._raise_alarms(alarms.of_steps([line]), alarms.STEPPED)
+        self._raise_alarms(alarms.of_step(line))
         return line
 
     def _evaluate(self) -> EvaluationLine:
@@ -144,15 +173,14 @@ class Watch:
         for part in self.subsets:
             line = self.evaluator.judge(part, self.state.step, self._epoch, weights)
             self.evaluations[part.part].append(line)
-            self.state.cost[4] += self.evaluator.passes[0]
-            self.state.cost[5] += self.evaluator.passes[1]
             lines.append(line)
+        self._count()
         self._write(lines)
         progress = self.state.step / self.pace.steps
         found = alarms.of_evaluations(self.evaluations["train"], self.evaluations["validation"], progress)
-        self._raise_alarms(found, alarms.EVALUATED)
+        self._raise_alarms(found)
         self._keep_best(lines[-1])
-        if not any(alarm.name == "catastrophic_overfitting" for alarm in found):
+        if found["catastrophic_overfitting"] is None:
             self.state.good = self.state.step
         return lines[-1]
 
@@ -167,26 +195,27 @@ class Watch:
         if patience is not None and self.state.since_best >= patience:
             self.state.stopped = f"no better validation robust accuracy in {patience} evaluations"
 
-    def _raise_alarms(self, found: list[AlarmLine], of: tuple[str, ...]) -> None:
+    def _raise_alarms(self, found: Mapping[str, AlarmLine | None]) -> None:
         """Tell each alarm once while it lasts, and do what the settings say."""
-        for alarm in found:
-            if alarm.name in self.state.active and alarm.name != "not_a_number":  # which nothing may train on with
+        for name, alarm in found.items():
+            if alarm is None or (name in self.state.active and name != "not_a_number"):  # with which nothing may train
                 continue
-            goes_back = self._may_go_back(alarm.name)
-            stops = alarm.name in self.settings.stop_on or (alarm.name == "not_a_number" and not goes_back)
+            goes_back = self._may_go_back(name)
+            stops = name in self.settings.stop_on or (name == "not_a_number" and not goes_back)
             line = alarm.model_copy(update={"action": "stopped" if stops else "rolled back" if goes_back else "told"})
             self._write([line])
             self._tell(line, 0)
             if stops:
-                self.state.stopped = f"alarm {alarm.name}"
+                self.state.stopped = f"alarm {name}"
             elif goes_back:
                 self._go_back()
-        self.state.active = sorted(({*self.state.active} - {*of}) | {alarm.name for alarm in found})
+        still = {name for name, alarm in found.items() if alarm is not None}
+        self.state.active = sorted(({*self.state.active} - {*found}) | still)
 
     def _may_go_back(self, name: str) -> bool:
         if not self.settings.rollback or self.state.good is None or self.state.rollbacks >= MOST_ROLLBACKS:
             return False
-        return name in ("catastrophic_overfitting", "not_a_number")
+        return alarms.ALARMS[name].goes_back
 
     def _go_back(self) -> None:
         """The last good weights, other random streams, and PGD for an epoch; the step goes on."""
@@ -207,15 +236,18 @@ class Watch:
     def _write(self, lines: list[Any]) -> None:
         if self.processes.first:
             append(self.folder, lines)
-            if self.board is not None:
-                self.board.add(lines)
+            if self._board is not None:
+                self._board.add(lines)
 
     def tell_audit(self, settled: int, total: int) -> None:
         """Tell how far the audit at the end is."""
-        self.tell(Tick(self.state.step, self.pace.steps, self._epoch, self._seconds, 0, None, (settled, total)))
+        self._say(0, None, (settled, total))
 
     def _tell(self, line: AnyLine | None, rows: int) -> None:
-        self.tell(Tick(self.state.step, self.pace.steps, self._epoch, self._seconds, rows, line))
+        self._say(rows, line)
+
+    def _say(self, rows: int, line: AnyLine | None, audited: tuple[int, int] | None = None) -> None:
+        self.ears.tell(Tick(self.state.step, self.pace.steps, self._epoch, self._seconds, rows, line, audited))
 
 
 def _cost(numbers: list[int]) -> Cost:

@@ -85,6 +85,11 @@ class Recipe(Noted, ABC):
     def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:
         """The loss of a batch, attached to the weights."""
 
+    def learn_clean(self, learner: Learner, given: Examples) -> Learnt:
+        """Mean cross-entropy of clean rows: what is left of a recipe where nothing is attacked."""
+        logits = learner.learn(given.x)
+        return Learnt(mean(given.cross_entropy(logits, self.label_smoothing)), logits.detach(), given.y)
+
     @property
     def replays(self) -> int:
         """Steps taken on every batch before the next comes."""
@@ -145,6 +150,10 @@ class Recipe(Noted, ABC):
             if why is not None:
                 raise ConfigError(f"{show(self)} does not fit the threat model: {why}")
 
+    def reads(self) -> dict[str, str]:
+        """What it reads beside the data, and the fingerprints: a run goes on with the same."""
+        return {self.eps.file: self.eps.fingerprint} if isinstance(self.eps, PerExample) else {}
+
     def check_model(self, model: Classifier, input_shape: Sequence[int]) -> None:
         """Refuse a network that the recipe cannot train, and other networks that it needs and cannot use."""
 
@@ -159,24 +168,20 @@ class Recipe(Noted, ABC):
         return Adversary(attack, stretch, self.keep, self.inner)
 
 
-class OnAttacked:
+class OnAttacked(Recipe):
     """Recipes that learn from adversarial rows alone: mean cross-entropy at x'."""
 
-    label_smoothing: float
-
     def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:
+        if attacked is None:
+            return self.learn_clean(learner, given)
         points, given = at(given, attacked)
         logits = learner.learn(points)
         loss = mean(given.cross_entropy(logits, self.label_smoothing))
-        if attacked is None:
-            return Learnt(loss, clean=logits.detach(), clean_labels=given.y)
         return Learnt(loss, attacked=logits.detach(), attacked_labels=given.y)
 
 
-def at(given: Examples, attacked: Attacked | None) -> tuple[Tensor, Examples]:
+def at(given: Examples, attacked: Attacked) -> tuple[Tensor, Examples]:
     """Where to learn, and the examples there: several sets repeat them."""
-    if attacked is None:
-        return given.x, given
     times = len(attacked.points) // len(given)
     return attacked.points, given if times == 1 else repeated(given, times)
 
@@ -202,7 +207,7 @@ def _together(found: list[Attacked]) -> Attacked:
 
 @torch.no_grad()
 def _worst(learner: Learner, given: Examples, found: list[Attacked], mode: str) -> Attacked:
-    """Per row what has the greatest loss: one forward more for each set."""
+    """Per row what has the greatest cross-entropy, whatever the attack climbs: one forward more for each set."""
     with learner.probing(mode) as logits:
         losses = torch.stack([given.cross_entropy(logits(each.points)) for each in found])
     winner = losses.argmax(dim=0)

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from potemkin.core.canonical import show
@@ -109,16 +108,3 @@ def linear_weight(net: nn.Module) -> Tensor:
         )
     weight: Tensor = layers[0].weight
     return weight[0] if len(weight) == 1 else weight[1] - weight[0]
-
-
-def worst_case(net: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
-    """(B,) bool: whether each row of a linear two-class network stays right within Linf(eps), box aside; exact.
-
-    s (w.x + b) > eps ||w||_1
-    """
-    with torch.no_grad():
-        returned = net(x)
-        logit = returned.reshape(len(x), -1)
-        logit = logit[:, -1] - (logit[:, 0] if logit.shape[1] == 2 else 0)
-        stays: Tensor = (2 * y.to(logit.dtype) - 1) * logit > eps * linear_weight(net).abs().sum()
-        return stays

@@ -45,8 +45,9 @@ class ensemble_at(goodfellow):
             )
 
     def check_model(self, model: Classifier, input_shape: Sequence[int]) -> None:
+        vars(self).pop("_open", None)  # what stands there now
         for source in self.sources:
-            static = _opened(source, str(model.device))
+            static = self._opened(source, model.device)
             try_out(static, input_shape)
             if static.classes != model.classes:
                 raise ModelError(
@@ -60,7 +61,7 @@ class ensemble_at(goodfellow):
         chosen = int(draw.integers(0, len(self.sources) + 1))
         if chosen == len(self.sources):
             return super().attack(learner, given, by)
-        static = _opened(self.sources[chosen], str(given.x.device))
+        static = self._opened(self.sources[chosen], given.x.device)
         # Nobody has asked the static network yet, so it may not know its classes; they are the learner's.
         classes = static.classes or learner.classes
         away = Learner(static.net, static.net, learner.box, static.preprocessing, classes, learner.bf16)
@@ -68,13 +69,16 @@ class ensemble_at(goodfellow):
         # A static network is asked as it answers: its batch statistics are nobody's business here.
         return super().attack(away, given, replace(by or self.adversary, mode="eval"))
 
+    def reads(self) -> dict[str, str]:
+        cpu = torch.device("cpu")
+        return super().reads() | {source: self._opened(source, cpu).fingerprint() for source in self.sources}
 
-_OPEN: dict[tuple[str, str], Classifier] = {}
-
-
-def _opened(source: str, device: str) -> Classifier:
-    if (source, device) not in _OPEN:
-        classifier = load_model(source, device=device)
-        classifier.net.eval().requires_grad_(False)
-        _OPEN[source, device] = classifier
-    return _OPEN[source, device]
+    def _opened(self, source: str, device: torch.device) -> Classifier:
+        if "_open" not in vars(self):
+            object.__setattr__(self, "_open", {})
+        opened: dict[tuple[str, torch.device], Classifier] = vars(self)["_open"]
+        if (source, device) not in opened:
+            classifier = load_model(source, device=str(device))
+            classifier.net.eval().requires_grad_(False)
+            opened[source, device] = classifier
+        return opened[source, device]

@@ -14,12 +14,12 @@ from potemkin.errors import ConfigError
 from potemkin.training.examples import Attacked, Examples
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
-from potemkin.training.recipes.base import OnAttacked, Recipe
+from potemkin.training.recipes.base import OnAttacked
 
 
 @register("recipe")
 @dataclass(frozen=True, repr=False, kw_only=True)
-class free(OnAttacked, Recipe):
+class free(OnAttacked):
     """Each batch is replayed m times; every backward moves the weights and the perturbation, which goes on to the next.
 
         x'_{t+1} = P(x'_t + eps u_t),   u_t the steepest direction of the loss that the weights just learnt from

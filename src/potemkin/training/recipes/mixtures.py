@@ -15,7 +15,7 @@ from potemkin.errors import ConfigError
 from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
-from potemkin.training.losses import alpha_mix, mean, mixed_loss
+from potemkin.training.losses import alpha_mix, mixed_loss
 from potemkin.training.radius import HalfNormal
 from potemkin.training.recipes.base import Recipe, at
 
@@ -51,8 +51,7 @@ class goodfellow(Recipe):
 
     def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:
         if attacked is None:
-            logits = learner.learn(given.x)
-            return Learnt(mean(given.cross_entropy(logits, self.label_smoothing)), logits.detach(), given.y)
+            return self.learn_clean(learner, given)
         points, repeats = at(given, attacked)
         both = learner.learn(torch.cat([given.x, points]))
         clean, adversarial = both[: len(given)], both[len(given) :]
@@ -111,8 +110,7 @@ class kurakin(Recipe):
 
     def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:
         if attacked is None:
-            logits = learner.learn(given.x)
-            return Learnt(mean(given.cross_entropy(logits, self.label_smoothing)), logits.detach(), given.y)
+            return self.learn_clean(learner, given)
         k = self.attacked_rows(given)[1]
         points, repeats = at(given.rows(0, k), attacked)
         clean = given.rows(k, len(given))

@@ -23,7 +23,7 @@ from potemkin.training.recipes.base import OnAttacked, Recipe, at
 
 @register("recipe")
 @dataclass(frozen=True, repr=False, kw_only=True)
-class pgd_at(OnAttacked, Recipe):
+class pgd_at(OnAttacked):
     """Adversarial training with projected gradient descent: learn from the worst point that a few steps find.
 
         min_w  E  max_{x' in S(x)} CE(f_w(x'), y)
@@ -78,9 +78,7 @@ class _CleanAndAttacked(Recipe):
 
     def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:
         if attacked is None:
-            logits = learner.learn(given.x)
-            loss = mean(given.cross_entropy(logits, self.label_smoothing))
-            return Learnt(loss, clean=logits.detach(), clean_labels=given.y)
+            return self.learn_clean(learner, given)
         points, repeats = at(given, attacked)
         both = learner.learn(torch.cat([given.x, points]))
         clean, adversarial = both[: len(given)], both[len(given) :]

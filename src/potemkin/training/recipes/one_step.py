@@ -17,12 +17,12 @@ from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner, held
 from potemkin.training.losses import alignment
-from potemkin.training.recipes.base import OnAttacked, Recipe
+from potemkin.training.recipes.base import OnAttacked
 
 
 @register("recipe")
 @dataclass(frozen=True, repr=False, kw_only=True)
-class fast(OnAttacked, Recipe):
+class fast(OnAttacked):
     """Fast adversarial training: FGSM from a random point, a step a little longer than eps.
 
         x' = P(x + u + alpha sign grad CE(f(x + u), y)),   u ~ U(-eps, eps),   alpha = 1.25 eps
@@ -51,7 +51,7 @@ class fast(OnAttacked, Recipe):
 
 @register("recipe")
 @dataclass(frozen=True, repr=False, kw_only=True)
-class n_fgsm(OnAttacked, Recipe):
+class n_fgsm(OnAttacked):
     """Noise beyond the ball, then one step of eps, and nothing is projected: FGSM that does not overfit so soon.
 
         x' = clip(x + u + eps sign grad CE(f(x + u), y)),   u ~ U(-k eps, k eps),   clipped to the box only
@@ -82,7 +82,7 @@ class n_fgsm(OnAttacked, Recipe):
 
 @register("recipe")
 @dataclass(frozen=True, repr=False, kw_only=True)
-class grad_align(OnAttacked, Recipe):
+class grad_align(OnAttacked):
     """FGSM training with a penalty on gradients that turn within the ball.
 
         CE(f(x'), y) + weight * (1 - cos(g(x), g(x + u))),   g = grad_x CE(f(.), y),   u ~ U(-eps, eps)
