@@ -311,7 +311,7 @@ def scaling(size: Size, width: int = 16, repeats: int = 5) -> Found:
     shares = [two / (2 * one) for one, two in zip(rates["one"], rates["two"], strict=True)]
     alone = [two / (2 * one) for one, two in zip(rates["one"], rates["two without messages"], strict=True)]
     return {
-        "width": width, **settings(size, SGD().lr), "step_size": "eps / 4",
+        "width": width, **settings(size, SGD().learning_rate), "step_size": "eps / 4",
         "steps_timed": steps, "skipped": SKIP, "threads_per_process": 1,
         "precision": FAST.said, "target": 0.85,
         "images_per_second": {name: spread(values) for name, values in rates.items()},

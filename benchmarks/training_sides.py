@@ -21,12 +21,12 @@ import potemkin as pk
 from potemkin.data.source import DataSource
 from potemkin.evaluate.prepare import as_classifier
 from potemkin.models.folding import Folding
+from potemkin.training.assemble import judged_copy, trainer_of
 from potemkin.training.optimisers import SGD, Cyclic, Flat, Schedule
 from potemkin.training.parallel import Processes
 from potemkin.training.recipes.base import Recipe
 from potemkin.training.settings import Settings
 from potemkin.training.task import Task
-from potemkin.training.train import _judged, _trainer
 
 PATIENCE = 1200
 """Seconds that a command to the peers may take."""
@@ -98,7 +98,7 @@ class Ours:
         )  # fmt: skip
         task = Task(as_classifier(net), data, recipe, settings, validation=_few(data))
         processes = Processes(0, 1, torch.device("cpu"))
-        self.trainer = _trainer(task, Path("not-written"), processes, _judged(task, processes))
+        self.trainer = trainer_of(task, Path("not-written"), processes, judged_copy(task, processes))
         self._batches = self.trainer.stream.from_step(0)
 
     def steps(self, count: int) -> Spent:

@@ -29,7 +29,9 @@ from trained import QUICK, checkpoints, linear, log, pair, quick, same, tensors
 
 RECIPE = "pgd_at(eps=0.1, steps=2)"
 SHORT = ("--set", "evaluation_examples=32", "--set", "evaluation_steps=2", "--set", "audit_examples=24")
-DIGITS = ("train", "digits-cnn", "digits", "--recipe", RECIPE, "--epochs", "1", *SHORT)
+LEARNS = ("--epochs", "3", "--batch-size", "64", "--optimiser", "AdamW(learning_rate=0.004)")
+"""Enough for the digits to be told apart: a network at chance is an alarm of the audit, and exit code 1."""
+DIGITS = ("train", "digits-cnn", "digits", "--recipe", RECIPE, *LEARNS, *SHORT)
 OWN = ("train", "models.py:good", "good.npz", "--recipe", RECIPE, "--batch-size", "8", "--device", "cpu", *SHORT)
 ATTACK = ("--threat", "Linf(0.1)", "--attack", "fgsm()", "--device", "cpu")
 
@@ -67,21 +69,28 @@ def test_a_run_leaves_a_folder_to_go_on_from(cli: Cli, here: Path) -> None:
     assert (journal.info.recipe, journal.info.model.spec) == (RECIPE, "digits-cnn")
     assert journal.info.data.spec == "digits(part='train')", "its training part, not what it is audited on"
     assert shlex.split(journal.info.command or "") == ["potemkin", *DIGITS, "--out", "runs/a"]
-    assert (journal.info.examples, journal.info.steps) == (1297 - 129, 9)
+    assert (journal.info.examples, journal.info.steps) == (1297 - 129, 3 * 18)
     assert journal.marks()[-1].what == "finished"
     assert (record.n, record.data.total, record.data.name) == (24, 500, "digits")
     assert [attack.recipe for attack in record.attacks] == ["apgd()", "apgd(objective=DLR(), targets=9)"]
     assert lines_of(answer, "Robust accuracy") == [f"Robust accuracy {record.rates.robust_accuracy}"]
     assert lines_of(answer, "Clean accuracy") == [f"Clean accuracy  {record.rates.clean_accuracy}"]
-    assert "runs/a/report.html" in answer.out
+    assert lines_of(answer, "Report") == ["Report          runs/a/report.html"]
+    assert lines_of(answer, "Audit report") == ["Audit report    runs/a/audit/report.html"]
+    assert (folder / "audit" / "report.html").is_file()
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "pgd_at" in page and f"{100 * record.rates.robust_accuracy.high:.1f}" in page
 
     [told] = lines_of(answer, "Next")
     words = shlex.split(told)
-    again = cli(*words[words.index("audit") :], "--attack", "fgsm()", "--examples", "24", "--out", "runs/audit")
+    again = cli(*words[words.index("audit") :], "--examples", "24")
     assert again.code == 0, again.err
-    assert read_bundle(here / "runs" / "audit").record.model.fingerprint == record.model.fingerprint
+    second = read_bundle(here / "runs" / "a-audit").record
+    assert second.model.fingerprint == record.model.fingerprint
+    assert second.seed != record.seed
+    searches = [sum(attack.jobs for attack in each.attacks) for each in (second, record)]
+    assert searches[0] > 2 * searches[1], "it looks harder than the run did"
+    assert second.rates.robust_accuracy.value <= record.rates.robust_accuracy.value
     assert cli("verify", "runs/a/audit", "--model", "runs/a", "--data", "digits").code == 0
 
     (folder / "report.html").unlink()
@@ -95,7 +104,14 @@ def test_the_next_command_can_be_typed(cli: Cli, here: Path) -> None:
     answer = cli(*OWN, "--epochs", "0.2", "--out", "runs/my run", "--test", "good.npz")
     [told] = lines_of(answer, "Next")
     words = shlex.split(told)
-    assert words[words.index("audit") :] == ["audit", "runs/my run", "good.npz", "--threat", "Linf(0.1)"]
+    assert words[words.index("audit") :][:5] == ["audit", "runs/my run", "good.npz", "--threat", "Linf(0.1)"]
+    assert words[-4:] == ["--seed", "1", "--out", "runs/my run-audit"]
+    again = cli(*words[words.index("audit") :])
+    assert again.code == 0, again.err
+    [other] = lines_of(
+        cli(*OWN, "--epochs", "0.2", "--out", "runs/my run", "--test", "good.npz", "--overwrite"), "Next"
+    )
+    assert other.endswith("--out 'runs/my run-audit-2'"), "what is there already is not proposed"
     [without] = lines_of(cli(*OWN, "--epochs", "0.2", "--out", "runs/b"), "Next")
     assert "audit runs/b TEST_DATA" in without
     starts = {line[:16].rstrip() for line in answer.out.splitlines() if line[16:17].strip()}
@@ -117,7 +133,7 @@ def test_each_step_is_said_before_it_takes_time(cli: Cli) -> None:
     told = cli(*OWN, "--epochs", "2", "--out", "runs/a").err.splitlines()
     assert [line.split(" …")[0] for line in told if line.endswith("…")] == [
         "Loading PyTorch", "Loading the data good.npz", "Loading the model models.py:good",
-        f"Training with {RECIPE} on cpu", "Drawing the report",
+        f"Training with {RECIPE} on cpu", "Auditing the best weights with APGD on 6 examples", "Drawing the report",
     ]  # fmt: skip
     assert [line.partition(":")[0] for line in told if line.startswith("epoch")] == ["epoch 1", "epoch 2"]
 
@@ -264,13 +280,13 @@ def test_a_reference_names_what_to_set(cli: Cli, here: Path, monkeypatch: pytest
 
 
 def test_a_reference_brings_everything_and_options_change_it(cli: Cli, here: Path) -> None:
-    words = ("--reference", "digits", "--epochs", "0.3", "--set", "evaluate_every=4", *SHORT)
+    words = ("--reference", "digits", "--epochs", "4", "--set", "evaluate_every=54", *SHORT)
     answer = cli("train", *words, "--out", "runs/a")
     assert answer.code == 0, answer.err
     info = read_journal(here / "runs" / "a").info
     assert (info.model.spec, info.data.spec) == ("digits-cnn", "digits(part='train')")
     assert "EMA" in info.recipe and "AdamW" in info.settings["optimiser"]
-    assert (info.settings["epochs"], info.settings["evaluate_every"]) == (0.3, 4)
+    assert (info.settings["epochs"], info.settings["evaluate_every"]) == (4, 54)
     assert {line.weights for line in read_journal(here / "runs" / "a").evaluations("validation")} == {"average"}
     assert cli("train", "--resume", "runs/a").code == 0
 
@@ -381,7 +397,10 @@ def test_a_run_that_is_stopped_writes_a_checkpoint_and_a_resume_ends_alike(
     assert said.count("Stopping in good order: what is done will be kept") == 1
     assert "go on with potemkin train --resume runs/a" in said and "Traceback" not in said
     mark = read_journal(folder).marks()[-1]
-    assert (mark.what, mark.step) == ("stopped", 9)
+    assert (mark.what, mark.step) == ("interrupted", 9)
+    assert [line.split("potemkin ")[-1] for line in said.splitlines() if line.startswith("Next")] == [
+        "train --resume runs/a"
+    ]
     assert checkpoints(folder)[-1] == "step-00000009"
     assert not (folder / "audit").exists() and not (folder / ".lock").exists()
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from bundles import write_bundle
+from bundles import SMELLS, write_bundle
 from journals import ALARM, evaluation_of, healthy, huge, overfitting, step_of, write_run
+from potemkin.evaluate.record import Smell
 from potemkin.report.render import render
 from potemkin.report.training import render_training
 from potemkin.training.journal import Brought, MarkLine
@@ -26,12 +27,17 @@ LONG = "a_name_without_a_single_space_" * 8
 SHARES = {"clean": 0.5, "robust": 0.2, "training_attack": 0.25, "one_step": 0.3}
 BROUGHT = Brought(spec=LONG, name=LONG, fingerprint=LONG, details={LONG: LONG})
 LONG_ALARM = ALARM.model_copy(update={"name": LONG, "message": LONG, "advice": LONG, "evidence": {LONG: LONG}})
+LONG_SMELL = Smell(name=LONG, severity="warning", message=LONG, advice=LONG)
 CASES: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "healthy": (healthy(weights=("current", "average")), {}),
     "overfitting": (overfitting(), {}),
     "empty": ([], {}),
     "one": ([step_of(100), evaluation_of(1, "validation", SHARES)], {}),
     "long": (huge(4000, 350), {}),
+    "from Python, with an audit": (
+        healthy(),
+        {"model": Brought(spec=None, name="Sequential"), "command": None, "audit": [*SMELLS, LONG_SMELL]},
+    ),
     "long names": (
         [*healthy(), LONG_ALARM, MarkLine(step=3000, epoch=30.0, what="stopped", message=LONG)],
         dict.fromkeys(("recipe", "threat", "threat_notation", "command"), LONG)
@@ -95,7 +101,11 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines, other = request.param
-    return render_training(write_run(tmp_path_factory.mktemp("browser") / "run", lines, **other))
+    folder = tmp_path_factory.mktemp("browser") / "run"
+    write_run(folder, lines, **{name: value for name, value in other.items() if name != "audit"})
+    if "audit" in other:
+        write_bundle(folder / "audit", {"held": 30, "broken": 20}, smells=other["audit"])
+    return render_training(folder)
 
 
 def opened(browser: Any, report: Path, width: int, scheme: str) -> tuple[Any, list[str]]:

@@ -272,7 +272,8 @@ def test_n_fgsm_projects_nothing_and_clips_to_the_box_alone() -> None:
 
 def test_n_fgsm_reports_the_eps_of_the_threat_model() -> None:
     found = one_step(n_fgsm(eps=EPS, noise=2.0), network(), examples(60), WIDE).attacked
-    assert torch.all(found.eps == EPS) and 2.5 < float(found.moved.max()) <= 3.0 + 1e-6
+    assert torch.all(found.eps == EPS)
+    assert torch.allclose(found.moved, torch.ones(60), atol=1e-5), "the step, without the noise"
 
 
 @NORMS

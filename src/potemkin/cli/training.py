@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,14 @@ from potemkin.cli.progress import SECONDS_BETWEEN_LINES, told_time
 from potemkin.cli.session import Session, paragraph, plain, program
 
 if TYPE_CHECKING:
+    from potemkin.training.journal import MarkLine
+    from potemkin.training.telling import Tick
     from potemkin.training.train import Run
-    from potemkin.training.watch import Tick
+
+
+def first_process() -> bool:
+    """Whether this process speaks and draws: under torchrun the first one alone does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class Lines:
@@ -28,6 +35,7 @@ class Lines:
         self._warns = session
         self._every, self._began, self._last = every, time.monotonic(), time.monotonic()
         self._first: int | None = None
+        self._audits, self._evaluates_slowly, self._evaluated = False, True, self._began
 
     def stopping(self) -> None:
         """Called from a signal handler at the first interrupt."""
@@ -45,10 +53,19 @@ class Lines:
             return
         if isinstance(tick.line, EvaluationLine):
             line = tick.line
+            above = f" (at most {line.robust_upper.short()}: {line.undecided} undecided)" if line.undecided else ""
             self._session.say(
-                f"epoch {line.epoch:.4g}: {line.part} robust accuracy {line.robust_accuracy.short()}, clean "
+                f"epoch {line.epoch:.4g}: {line.part} robust accuracy {line.robust_accuracy.short()}{above}, clean "
                 f"{line.clean_accuracy.short()} (n = {line.n})"
             )
+            self._evaluates_slowly = time.monotonic() - self._evaluated > self._every
+        if tick.evaluating:
+            self._evaluated = time.monotonic()
+            if self._evaluates_slowly:
+                self._session.say("evaluating …")
+        if tick.audited is not None and not self._audits:
+            self._audits = True
+            self._session.say(f"Auditing the best weights with APGD on {tick.audited[1]} examples …")
         now = time.monotonic()
         if now - self._last < self._every:
             return
@@ -59,7 +76,7 @@ class Lines:
             self._last = now
             done, seconds = tick.step - self._first, now - self._began
             left = told_time(seconds / done * (tick.steps - tick.step)) if done > 5 else "time left not known yet"
-            speed = f"{tick.rows / seconds:,.0f} rows/s"
+            speed = f"{tick.rows / seconds:,.0f} examples/s"
             self._session.say(f"step {tick.step} of {tick.steps} (epoch {tick.epoch:.2f}); {speed}, {left}")
 
 
@@ -69,15 +86,25 @@ class Trained:
 
     run: Run
     report: Path | None
-    test: str | None
-    more: Sequence[str] = ()
-    """What else brings the test data to the next command."""
+    audit_report: Path | None
 
     @property
     def interrupted(self) -> bool:
         """Whether somebody stopped it, so that it is not done."""
-        marks = [line for line in self.run.journal.marks() if line.what in ("stopped", "finished")]
-        return bool(marks) and marks[-1].what == "stopped" and marks[-1].message.startswith("asked to")
+        return self._end is not None and self._end.what == "interrupted"
+
+    @property
+    def _end(self) -> MarkLine | None:
+        """How it ended, the last time."""
+        from potemkin.training.journal import ENDS
+
+        return next((mark for mark in reversed(self.run.journal.marks()) if mark.what in ENDS), None)
+
+    @property
+    def _speed(self) -> float | None:
+        from potemkin.report.training_sections import per_second
+
+        return per_second(self.run.journal)
 
     def data(self) -> dict[str, Any]:
         """As JSON can say it."""
@@ -87,43 +114,76 @@ class Trained:
             "best": None if best is None else best.model_dump(mode="json"),
             "audit": None if record is None else record.model_dump(mode="json"),
             "alarms": [line.model_dump(mode="json") for line in self.run.journal.alarms()],
+            "examples_per_second": self._speed,
             "report": None if self.report is None else str(self.report),
+            "audit_report": None if self.audit_report is None else str(self.audit_report),
         }
 
     def show(self, console: Console) -> None:
         """The verdict, the alarms, and what to do next."""
+        self._figures(console)
+        self._warnings(console)
+        for name, path in (("Report", self.report), ("Audit report", self.audit_report)):
+            if path is not None:
+                _line(console, name, str(path))
+        if told := self._next():
+            _line(console, "Next", told)
+
+    def _figures(self, console: Console) -> None:
         journal, record = self.run.journal, self.run.record
-        best = journal.best()
+        best, speed = journal.best(), self._speed
         if record is not None:
             paragraph(console, Text.assemble(("Robust accuracy ", "bold"), str(record.rates.robust_accuracy)))
-            paragraph(console, Text(f"Clean accuracy  {record.rates.clean_accuracy}"))
-            paragraph(console, Text(f"Threat          {journal.info.threat}"))
-            paragraph(
-                console, Text(f"Audited on      {plain(record.data.name)}, with APGD (cross-entropy, targeted DLR)")
-            )
+            _line(console, "Clean accuracy", str(record.rates.clean_accuracy))
+            _line(console, "Threat", journal.info.threat)
+            _line(console, "Audited on", f"{record.data.name}, with APGD (cross-entropy, targeted DLR)")
         if best is not None:
-            paragraph(
-                console,
-                Text(
-                    f"Validation      robust {best.robust_accuracy}, clean {best.clean_accuracy.short()} at epoch "
-                    f"{best.epoch:.4g}, the best"
-                ),
-            )
-        for line in journal.alarms():
-            paragraph(
-                console,
-                Text(plain(f"alarm {line.name} at epoch {line.epoch:.4g}: {line.message} {line.advice}"), "red"),
-            )
-        for smell in record.smells if record is not None else ():
+            clean = f"clean {best.clean_accuracy.short()} at epoch {best.epoch:.4g}, the best"
+            _line(console, "Validation", f"robust {best.robust_accuracy}, {clean}")
+        if speed is not None:
+            _line(console, "Speed", f"{speed:,.0f} examples/s on average, evaluations included")
+
+    def _warnings(self, console: Console) -> None:
+        """Alarms of the run, what is suspicious in the audit, and why it stopped."""
+        for line in self.run.journal.alarms():
+            told = f"alarm {line.name} at epoch {line.epoch:.4g}: {line.message} {line.advice}"
+            paragraph(console, Text(plain(told), "red"))
+        for smell in self.run.record.smells if self.run.record is not None else ():
             if smell.severity != "note":
                 told = f"{smell.severity} {smell.name} in the audit: {smell.message} {smell.advice}"
                 paragraph(console, Text(plain(told), "red" if smell.severity == "alarm" else "yellow"))
-        marks = [line for line in journal.marks() if line.what in ("stopped", "finished")]
-        if marks and marks[-1].what == "stopped":
-            paragraph(console, Text(plain(f"Stopped: {marks[-1].message}."), "yellow"))
-        if self.report is not None:
-            paragraph(console, Text(f"Report          {plain(str(self.report))}"))
-        if best is not None and journal.info.model.spec is not None:
-            again = [*program(), "audit", str(self.run.folder), self.test or "TEST_DATA", *self.more]
-            told = plain(shlex.join([*again, "--threat", journal.info.threat_notation]))
-            paragraph(console, Text(f"Next            {told}"))
+        if self._end is not None and self._end.what != "finished":
+            paragraph(console, Text(plain(f"{self._end.what.capitalize()}: {self._end.message}."), "yellow"))
+
+    def _next(self) -> str | None:
+        """What goes on with an interrupted run; of any other, an audit stronger than the one it ended with."""
+        from potemkin.report.training_next import audit_words, fresh, named
+
+        journal = self.run.journal
+        if self.interrupted:
+            return shlex.join([*program(), "train", "--resume", str(self.run.folder)])
+        if journal.best() is None or not named(journal.info):
+            return None
+        return shlex.join([*program(), *audit_words(journal, fresh(journal.folder))])
+
+
+def _line(console: Console, name: str, text: str) -> None:
+    paragraph(console, Text(f"{name:<16}{plain(text)}"))
+
+
+def draw_pages(session: Session, run: Run) -> tuple[Path | None, Path | None]:
+    """The run's page and, before it, that of its audit, which it links to; None for what could not be drawn."""
+    session.say("Drawing the report …")
+    from potemkin.report.render import render
+    from potemkin.report.training import AUDIT, render_training
+
+    audited = None if run.record is None else _drawn(session, "audit's report", lambda: render(run.folder / AUDIT))
+    return _drawn(session, "report", lambda: render_training(run.folder)), audited
+
+
+def _drawn(session: Session, name: str, draw: Callable[[], Path]) -> Path | None:
+    try:
+        return draw()
+    except Exception as error:  # noqa: BLE001 (told, and the run stands all the same)
+        session.warn(f"The run stands, but its {name} could not be drawn: {error}")
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from potemkin.core.explain import counted
 from potemkin.errors import ModelError
@@ -71,3 +71,10 @@ def _shape_advice(shape: tuple[int, ...], rows: int) -> str:
             " Its rows are not the examples: a reshape or flatten in its forward mixes them (flatten from dimension 1)."
         )
     return ""
+
+
+def fixed_answer(net: nn.Module, x: Tensor) -> Tensor:
+    """Logits of x as the network stands, without a graph; whatever it draws is drawn from the same seed each time."""
+    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []), torch.no_grad():
+        torch.manual_seed(0)
+        return as_logits(net(x.clone()), len(x), None)[0]

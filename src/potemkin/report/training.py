@@ -9,7 +9,14 @@ from potemkin.core.files import write_whole
 from potemkin.errors import BundleError
 from potemkin.evaluate.bundle import Bundle, read_bundle
 from potemkin.evaluate.rates import Rate
-from potemkin.report import sections, training_charts, training_sections, training_steps
+from potemkin.report import (
+    sections,
+    training_charts,
+    training_provenance,
+    training_sections,
+    training_steps,
+    words,
+)
 from potemkin.report.charts import shares
 from potemkin.report.render import environment
 from potemkin.report.sections import Section
@@ -51,7 +58,8 @@ def training_page(journal: Journal) -> str:
     """The whole page as text."""
     audit, trouble = _audit(journal.folder)
     best = journal.best()
-    costs = training_sections.cost_rows(journal.steps()[-1].cost) if journal.steps() else []
+    record, state = None if audit is None else audit.record, training_sections.state(journal)
+    costs = training_sections.cost_rows(journal.cost(), record) if journal.steps() else []
     return (
         environment()
         .get_template("training/page.html.jinja")
@@ -65,14 +73,16 @@ def training_page(journal: Journal) -> str:
             best=best,
             headline=_headline(best, audit),
             street=_street(best, audit),
-            state=training_sections.state(journal),
+            state=state,
+            smells=training_sections.smells(audit),
             next_steps=training_sections.next_steps(journal, audit),
             costs=costs,
             cost_bar=training_sections.cost_bar(costs),
             duration=training_sections.duration,
             per_second=training_sections.per_second(journal),
-            commands=training_sections.commands(journal, audit),
-            groups=training_sections.groups(journal.info),
+            commands=training_provenance.commands(journal, finished=state.kind == "finished"),
+            groups=training_provenance.groups(journal, audit),
+            words=words,
             **_curves(journal),
             **_alarms(journal),
         )
@@ -133,8 +143,8 @@ def _street(best: EvaluationLine | None, audit: Bundle | None) -> dict[str, int]
     held, wrong = best.robust, best.n - best.clean
     counts = {
         "held": held,
-        "undecided": 0,
-        "broken": max(best.clean - held, 0),
-        "clean_wrong": min(wrong, best.n - held),
+        "undecided": best.undecided,
+        "broken": max(best.clean - held - best.undecided, 0),
+        "clean_wrong": min(wrong, best.n - held - best.undecided),
     }
     return shares(counts, sections.HOUSES)

@@ -174,7 +174,7 @@ def _lanes(journal: Journal, across: Scale, best: float | None) -> list[Lane]:
             key = ("alarm", "other alarms")
         happened.setdefault(key, []).append(across.place(alarm.epoch))
     for mark in journal.marks():
-        if mark.what in ("resumed", "rolled back", "stopped"):
+        if mark.what in ("resumed", "rolled back", "interrupted", "stopped"):
             happened.setdefault(("run", mark.what), []).append(across.place(mark.epoch))
     return [_lane(kind, label, places) for (kind, label), places in happened.items()]
 

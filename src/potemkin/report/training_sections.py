@@ -1,19 +1,22 @@
-"""What the training report's templates need beyond the journal: where the run stands, alarms, cost, commands."""
+"""What the training report's templates need beyond the journal: where the run stands, alarms, cost, what to do."""
 
 from __future__ import annotations
 
 import math
-import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from potemkin.evaluate.bundle import Bundle
+from potemkin.evaluate.record import Record, Smell
+from potemkin.report import training_next as following
 from potemkin.report.charts import Segment, stack
-from potemkin.report.provenance import Command, Group, _free
 from potemkin.report.sections import FEW
 from potemkin.report.typeset import count, number
-from potemkin.training.journal import AlarmLine, Brought, Cost, Journal, Passes, RunInfo
+from potemkin.training.alarms import ALARMS
+from potemkin.training.journal import ENDS, AlarmLine, Cost, Journal, Passes
+
+MOST = 4
+"""Advice that stands in the verdict; the section of the alarms has the rest."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,10 @@ def state(journal: Journal) -> State:
     if last is None:
         return State("unfinished", f"Nothing was logged yet: 0 of {count(info.steps)} steps.")
     where = f"step {count(last.step)} of {count(info.steps)} (epoch {number(last.epoch)})"
-    ends = [mark for mark in journal.marks() if mark.what in ("finished", "stopped", "resumed")]
+    ends = [mark for mark in journal.marks() if mark.what in (*ENDS, "resumed")]
     if ends and ends[-1].what == "finished":
         return State("finished", f"The run finished at {where}.")
-    if ends and ends[-1].what == "stopped":
+    if ends and ends[-1].what in ("stopped", "interrupted"):
         return State("stopped", f"The run was stopped at {where}: {ends[-1].message}")
     return State("unfinished", f"The log ends at {where}: the run still goes on, or was killed.")
 
@@ -64,30 +67,22 @@ class Detector:
     blind: str | None
 
 
-_DETECTORS = (
-    ("Label leaking", "evaluation", "Accuracy under the training attack above clean accuracy: the attack gives the "
-     "label away, and the model reads it there."),
-    ("Catastrophic overfitting", "evaluation", "One step holds, the multi-step check falls: the model has learnt to "
-     "bend the gradient that one step follows."),
-    ("Robust overfitting", "evaluation", "Robust accuracy rises on the training examples and falls on validation."),
-    ("Gradient masking", "evaluation", "An attack with more effort does worse than one with less."),
-    ("Not learning", "evaluation", "Half of the run is over, and one answer for all would be right as often."),
-    ("Dead inner attack", "adversary", "Rows whose gradients are zero or not finite: nothing was attacked."),
-    ("Not a number", "steps", "A loss that is NaN or infinite."),
-)  # fmt: skip
-
-
 def detectors(journal: Journal) -> list[Detector]:
     """Each with what it lacked in this run, so that no alarm is not mistaken for nothing to be alarmed about."""
     steps = journal.steps()
-    evaluated = bool(journal.evaluations("validation") or journal.evaluations("train"))
-    attacked = any(line.eps is not None for line in steps)
+    evaluations = [*journal.evaluations("validation"), *journal.evaluations("train")]
+    unseen = None if evaluations else "there was no evaluation to see it in"
+    attacked = any(line.attacked for line in evaluations)
     blind = {
-        "evaluation": None if evaluated else "there was no evaluation to see it in",
-        "adversary": None if attacked else "no step had an adversary",
-        "steps": None if steps else "there was no step to see it in",
+        "evaluation": unseen,
+        "attacked evaluation": unseen or (None if attacked else "the recipe trains against no attack"),
+        "attacked step": None if any(line.eps is not None for line in steps) else "no step had an adversary",
+        "step": None if steps else "there was no step to see it in",
     }
-    return [Detector(name, text, blind[needs]) for name, needs, text in _DETECTORS]
+    return [
+        Detector(alarm.title, f"{alarm.meaning[0].upper()}{alarm.meaning[1:]}.", blind[alarm.needs])
+        for alarm in ALARMS.values()
+    ]
 
 
 @dataclass(frozen=True)
@@ -101,13 +96,17 @@ class CostRow:
     share: float | None
 
 
-def cost_rows(cost: Cost) -> list[CostRow]:
-    """Attack, learning, evaluation: what the passes were for. The kinds are the fills of the audit's bars."""
-    named = (
+def cost_rows(cost: Cost, record: Record | None) -> list[CostRow]:
+    """Attack, learning, evaluation, audit: what the passes were for. The kinds are the fills of the audit's bars."""
+    named = [
         ("broken", "Attack", "finding the adversarial examples that are learnt from", cost.attack),
         ("held", "Learning", "the passes that move the weights", cost.learning),
         ("budget", "Evaluation", "measuring, as the charts above show", cost.evaluation),
-    )
+    ]
+    if record is not None:
+        spent = record.cost.physical
+        passes = Passes(forwards=spent.forwards, backwards=spent.backwards)
+        named.append(("clean_wrong", "Audit at the end", "attacking the kept weights", passes))
     total = sum(passes.equivalents for *_, passes in named)
     return [
         CostRow(kind, name, text, passes, passes.equivalents / total if total else None)
@@ -142,72 +141,55 @@ def per_second(journal: Journal) -> float | None:
     return steps[-1].step / info.steps_per_epoch * info.examples / steps[-1].seconds
 
 
-def next_steps(journal: Journal, audit: Bundle | None) -> list[str]:
+@dataclass(frozen=True)
+class Step:
+    """Something to do now, and the command for it where there is one."""
+
+    text: str
+    command: str | None = None
+
+
+def next_steps(journal: Journal, audit: Bundle | None) -> list[Step]:
     """What a careful owner would do now, most urgent first."""
-    best, where = journal.best(), state(journal).kind
-    n = best.n if best is not None else 0
-    told = [
-        (where != "finished", "Let the run go on to its end, with potemkin train --resume, if it is not going on now."),
-        (bool(journal.alarms()), "Read the alarms: each says what to do. Until then, do not ship these weights."),
-        (
-            audit is None,
-            "Audit the kept weights on data that neither trained the model nor picked the epoch: the check that runs "
-            "during training is cheap, and a stronger attack can only lower the figure.",
-        ),
-        (0 < n < FEW, f"Evaluate on more than {n} validation examples: the interval is wide."),
-        (
-            journal.lines != [] and not n,
-            "Set examples aside for validation: without, nobody sees how robust the model is.",
-        ),
-        (
-            audit is not None,
-            "Have somebody else run potemkin verify on the audit: it checks every adversarial example again.",
-        ),
-    ]
-    return [text for applies, text in told if applies]
-
-
-def commands(journal: Journal, audit: Bundle | None) -> list[Command]:
-    """What was run, and what to run with this folder."""
-    info, folder = journal.info, shlex.quote(str(journal.folder))
-    test = info.model.details.get("options", {}).get("test")
-    data = shlex.quote(str(test)) if test else "TEST_DATA"
-    told = [Command(info.command, "What was run.")] if info.command else []
+    steps = []
     if state(journal).kind != "finished":
-        told.append(Command(f"potemkin train --resume {folder}", "Goes on from the last checkpoint, to the same end."))
-    purpose = "Attacks the kept weights in full." if test else (
-        "Attacks the kept weights in full. Put the name of your test data: data that the run has not seen."
-    )  # fmt: skip
-    told.append(Command(f"potemkin audit {folder} {data} --threat {shlex.quote(info.threat_notation)}", purpose))
-    return told
+        told = "Let the run go on to its end, if it is not going on now."
+        steps.append(Step(told, following.resume_command(journal)))
+    steps += [Step(f"{_title(group.first.name)}: {group.first.advice}") for group in alarm_groups(journal)[:MOST]]
+    steps += [Step(f"{_title(smell.name)}, in the audit: {smell.advice}") for smell in smells(audit)[:MOST]]
+    if journal.alarms() or (audit is not None and audit.record.alarms):
+        steps.append(Step("Until the alarms are dealt with, do not ship these weights."))
+    return [*steps, *_measure(journal, audit)]
 
 
-def groups(info: RunInfo) -> list[Group]:
-    """Everything that decides what is learnt, and where it ran."""
-    run = [
-        ("threat model", info.threat_notation),
-        ("seed", str(info.seed)),
-        ("steps", count(info.steps)),
-        ("steps per epoch", count(info.steps_per_epoch)),
-        ("training examples", count(info.examples)),
-        ("processes", count(info.world)),
-        ("threads each", count(info.threads)),
-        ("potemkin", info.potemkin),
-    ]
-    brought = [("Model", info.model), ("Data", info.data), ("Validation", info.validation), ("Extra data", info.extra)]
-    environment: Mapping[str, object] = {k: v for k, v in info.environment.items() if k not in ("command", "again")}
-    return [
-        Group("Run", run),
-        Group("Settings", _free(info.settings)),
-        *(Group(title, _brought(what)) for title, what in brought if what is not None),
-        Group("Environment", _free(environment)),
-    ]
+def _measure(journal: Journal, audit: Bundle | None) -> list[Step]:
+    """How to come to know more."""
+    best, info = journal.best(), journal.info
+    n = best.n if best is not None else 0
+    stronger = following.audit_command(journal) if following.named(info) else following.audit_python(journal)
+    why = (
+        "Audit the kept weights on data that neither trained the model nor picked the epoch: the check that runs "
+        "during training is cheap, and a stronger attack can only lower the figure."
+        if audit is None
+        else "Audit again, with more steps, more restarts and other random draws, before you quote the figure: a "
+        "stronger attack can only lower it."
+    )
+    steps = [Step(why, stronger)]
+    if 0 < n < FEW:
+        steps.append(Step(f"Evaluate on more than {n} validation examples: the interval is wide."))
+    if journal.lines and not n:
+        steps.append(Step("Set examples aside for validation: without, nobody sees how robust the model is."))
+    if audit is not None:
+        told = "Have somebody else check every adversarial example of the audit again."
+        steps.append(Step(told, following.verify_command(journal)))
+    return steps
 
 
-def _brought(what: Brought) -> list[tuple[str, str]]:
-    return [
-        ("name", what.name),
-        ("brought as", what.spec or "a Python object"),
-        *([("fingerprint", what.fingerprint)] if what.fingerprint else []),
-        *_free(what.details),
-    ]
+def smells(audit: Bundle | None) -> list[Smell]:
+    """What is suspicious in the audit at the end: its alarms, then its warnings."""
+    found = [] if audit is None else audit.record.smells
+    return [smell for severity in ("alarm", "warning") for smell in found if smell.severity == severity]
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()

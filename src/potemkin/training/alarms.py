@@ -54,7 +54,7 @@ ALARMS = {
         ),
         Alarm(
             "catastrophic_overfitting",
-            "the training attack is withstood as before, the multi-step check collapses",
+            "the training attack is withstood, the multi-step check is not",
             "attacked evaluation",
             of_evaluations=lambda seen: detectors.catastrophic_overfitting(seen.train),
             goes_back=True,

@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import shlex
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -31,8 +33,18 @@ from potemkin.training.parallel import Processes
 FOLDER, STATE = "checkpoints", "state.json"
 
 
-def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any], processes: Processes) -> Path:
-    """Write a checkpoint and make it the newest; TrainingError where it cannot be, with the older ones intact."""
+def save(
+    folder: Path,
+    step: int,
+    tensors: dict[str, Tensor],
+    state: dict[str, Any],
+    sameness: dict[str, Any],
+    processes: Processes,
+) -> Path:
+    """Write a checkpoint and make it the newest; TrainingError where it cannot be, with the older ones intact.
+
+    `sameness` is what a resume compares, to know that it goes on with the same run.
+    """
     final = _place(folder, step)
     partial = final.with_name(f".{final.name}")
     problem: BaseException | None = None
@@ -46,7 +58,7 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, A
             state_dict_saver.save(packed, storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True))
         if processes.first:
             with (partial / STATE).open("w", encoding="utf-8") as file:
-                json.dump({"state": state, "tensors": sorted(tensors)}, file, sort_keys=True)
+                json.dump({"state": state, "sameness": sameness, "tensors": sorted(tensors)}, file, sort_keys=True)
                 file.flush()
                 os.fsync(file.fileno())
             shutil.rmtree(final, ignore_errors=True)
@@ -61,17 +73,19 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, A
             f"The checkpoint at step {step} could not be written to {folder / FOLDER} "
             f"({_told(problem) if problem else 'another process failed'}). Check the disk space and the "
             f"permissions. {f'The one at step {newest} is intact' if newest is not None else 'There is none before it'}"
-            f"{f': go on with potemkin train --resume {folder}' if newest is not None else ''}."
+            f"{f': go on with potemkin train --resume {shlex.quote(str(folder))}' if newest is not None else ''}."
         ) from problem
     return final
 
 
-def numbers(folder: Path, step: int) -> tuple[dict[str, Any], list[str]]:
-    """The numbers of a checkpoint, and the names of its tensors; BundleError where they cannot be read."""
+def numbers(folder: Path, step: int) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
+    """The numbers of a checkpoint, the names of its tensors, its `sameness`; BundleError where they cannot be read."""
     path = _place(folder, step) / STATE
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return dict(stored["state"]), [str(name) for name in stored["tensors"]]
+        if stored["state"]["step"] != step:
+            raise ValueError(f"it is that of step {stored['state']['step']}")
+        return dict(stored["state"]), [str(name) for name in stored["tensors"]], dict(stored["sameness"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path} is damaged ({error}). Remove its folder to go on from the one before it.") from error
 
@@ -92,7 +106,8 @@ def load(folder: Path, step: int, tensors: dict[str, Tensor]) -> None:
 def steps(folder: Path) -> list[int]:
     """The steps of all whole checkpoints, oldest first."""
     found = (folder / FOLDER).glob("step-*")
-    return sorted(int(each.name.removeprefix("step-")) for each in found if (each / STATE).is_file())
+    whole = [each.name.removeprefix("step-") for each in found if (each / STATE).is_file()]
+    return sorted(int(number) for number in whole if re.fullmatch("[0-9]{8,}", number))  # what else lies there: copies
 
 
 def latest(folder: Path) -> int | None:

@@ -36,24 +36,25 @@ def label_leaking(train: Sequence[EvaluationLine]) -> Told | None:
 
 
 def catastrophic_overfitting(train: Sequence[EvaluationLine]) -> Told | None:
-    """The multi-step check collapses while the training attack is withstood as well as before, or better.
+    """The training attack is withstood, the multi-step check is not: it leaves less than half, or collapsed meanwhile.
 
     Source: Wong, Rice and Kolter 2020, section 5.4; Andriushchenko and Flammarion 2020.
     """
-    if len(train) < 2 or not train[-1].attacked:  # where nothing is attacked, nothing can be overfitted to
+    now = train[-1]
+    if not now.attacked or not now.learnt:  # a constant answer is as right under attack: no robustness to lose
         return None
-    now, best = train[-1], max(train[:-1], key=lambda line: line.robust)
-    collapsed = now.robust < 0.5 * best.robust and surely_above(best.robust, now.robust, now.n)
-    learnt = surely_above(best.clean, best.robust, best.n)  # a constant answer is as right under attack: no robustness
-    fooled = surely_above(now.training_attack, now.robust, now.n) and not surely_above(
-        best.training_attack, now.training_attack, now.n
-    )
-    if not (collapsed and learnt and fooled):
+    stands = now.robust + now.undecided  # what could not be judged has not collapsed
+    fooled = surely_above(now.training_attack, stands, now.n)
+    best = max((line for line in train[:-1] if line.learnt), key=lambda line: line.robust, default=now)
+    fell = stands < 0.5 * best.robust and surely_above(best.robust, stands, now.n)
+    withstood = not surely_above(best.training_attack, now.training_attack, now.n)
+    if not fooled or not (stands < 0.5 * now.training_attack or (fell and withstood)):
         return None
+    before = f"fell from {share(best.robust, now.n)} to" if fell else "is"
     return (
-        f"Accuracy under the multi-step check fell from {share(best.robust, now.n)} to {share(now.robust, now.n)} of "
-        f"training examples, under the training attack it is {share(now.training_attack, now.n)}: the network has "
-        "learnt to withstand that attack alone.",
+        f"Accuracy under the multi-step check {before} {share(now.robust, now.n)} of training examples, under the "
+        f"training attack it is {share(now.training_attack, now.n)}: the network has learnt to withstand that attack "
+        "alone.",
         "Go back to the best checkpoint (--rollback does), and train with n_fgsm, grad_align, pgd_at or a smaller eps.",
         {"before": best.robust, "now": now.robust, "training_attack": now.training_attack, "n": now.n},
     )

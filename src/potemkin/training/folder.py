@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from potemkin.core.explain import listed
 from potemkin.core.files import explained
@@ -89,7 +90,7 @@ def _take(folder: Path, info: RunInfo, task: Task, overwrite: bool, resume: bool
     if not resume:
         for name in OURS - {LOCK}:
             path = folder / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
         write_info(folder, info)
         write_config(folder, task.model, task.names.model, info.recipe, info.threat_notation)
     return lock
@@ -108,6 +109,8 @@ def _check_same(stored: RunInfo, asked: RunInfo) -> None:
             ("recipe", stored.recipe, asked.recipe),
             ("the network's tensors", stored.model.fingerprint, asked.model.fingerprint),
             ("the training data", stored.data.fingerprint, asked.data.fingerprint),
+            ("the labels of the training data", stored.data.labels, asked.data.labels),
+            ("the labels of the validation data", stored.validation.labels, asked.validation.labels),
             ("the validation data", stored.validation.fingerprint, asked.validation.fingerprint),
             ("what the recipe reads", stored.reads, asked.reads),
             ("the extra data", stored.extra and stored.extra.fingerprint, asked.extra and asked.extra.fingerprint),
@@ -159,7 +162,10 @@ def finish(folder: Path, trainer: Trainer, processes: Processes, audit: Callable
         return None
     why = trainer.state.stopped
     if trainer.state.interrupted:
-        append(folder, [_mark(trainer, "interrupted", f"asked to; go on with potemkin train --resume {folder}")])
+        append(
+            folder,
+            [_mark(trainer, "interrupted", f"asked to; go on with potemkin train --resume {quote(str(folder))}")],
+        )
         return None
     mark = _mark(trainer, "stopped" if why else "finished", why or "all steps are done")
     if mark not in read_journal(folder).marks():  # a run that was finished already, and resumed

@@ -52,9 +52,13 @@ class Adversary:
             classes = learner.classes or 2
             program = self.attack.program(classes, within.norm_name, targeted=False)
             rows = _rows(given, within, region, steps)
-            points, usable, asked = self._climb(program, rows, self._aiming(logits, program, rows, classes), steps)
+            state = program.start(rows)
+            begun = state.query if program.asks is Asks.GRADIENTS else given.x
+            answers = self._aiming(logits, program, rows, classes)
+            points, usable, asked = self._climb(program, rows, state, answers, steps)
         learner.meter.attack[1] += asked * len(given)
-        moved = region.distance(points).to(eps.dtype) / eps.clamp_min(1e-12)
+        # From where it began: a random start is no work of the attack's.
+        moved = within.around(begun, learner.box, eps).distance(points).to(eps.dtype) / eps.clamp_min(1e-12)
         return Attacked(points.detach(), ~usable, eps, moved)
 
     def _aiming(
@@ -87,10 +91,9 @@ class Adversary:
         return Aim(labels[:, 0], targets[:, 0], clean if keep else None)
 
     def _climb(
-        self, program: Program, rows: Rows, logits: Callable[[Tensor], Tensor], steps: int
+        self, program: Program, rows: Rows, state: Any, logits: Callable[[Tensor], Tensor], steps: int
     ) -> tuple[Tensor, Tensor, int]:
         """The points, which rows ever saw a gradient that is finite and not zero, and how many gradients were asked."""
-        state: Any = program.start(rows)
         usable = torch.zeros(len(rows.x), dtype=torch.bool, device=rows.x.device)
         if program.asks is not Asks.GRADIENTS:
             return state.query, ~usable, 0

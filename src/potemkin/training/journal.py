@@ -9,6 +9,7 @@ A run that resumes drops the lines after its checkpoint, so an undisturbed run a
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class Brought(Plain):
     """What was typed; None for a Python object."""
     name: Text
     fingerprint: Text | None = None
+    labels: Text | None = None
+    """Fingerprint of all labels, where they are known without reading the data."""
     details: Free = Field(default_factory=dict)
 
 
@@ -60,6 +63,8 @@ class RunInfo(Plain):
     """Training examples, those held out for validation not among them."""
     world: Count
     threads: Count
+    notes: list[Text] = Field(default_factory=list)
+    """What the user was told about the data before they were learnt from."""
     reads: dict[Text, Text] = Field(default_factory=dict)
     """What the recipe reads beside the data (static networks, radii), and its fingerprint."""
     environment: Free = Field(default_factory=dict)
@@ -105,7 +110,7 @@ class StepLine(Plain):
     dead: Number
     """Share of attacked rows whose gradients were zero or not finite at every step."""
     moved: Number
-    """Mean distance that attacked rows were moved, in units of their eps."""
+    """Mean distance of attacked rows from where their attack began, in units of their eps."""
     cost: Cost
     seconds: float
     """Wall clock since the start, resumed parts added."""
@@ -139,6 +144,8 @@ class EvaluationLine(Plain):
             raise ValueError(f"a count above n = {self.n}")
         return self
 
+    cost: Cost | None = None
+    """Row passes since the start of the run, this evaluation's with them."""
     majority: Count = 0
     """How many have the most frequent label: what a network gets right that answers with one class."""
 
@@ -215,6 +222,11 @@ class Journal:
     def marks(self) -> list[MarkLine]:
         return [line for line in self.lines if isinstance(line, MarkLine)]
 
+    def cost(self) -> Cost:
+        """All that was counted."""
+        counted = [line.cost for line in self.lines if isinstance(line, StepLine | EvaluationLine) and line.cost]
+        return counted[-1] if counted else Cost()
+
     def best(self) -> EvaluationLine | None:
         """The evaluation whose weights were kept: the best score, and of equals the first."""
         lines = self.evaluations("validation")
@@ -225,6 +237,12 @@ def write_info(folder: Path, info: RunInfo) -> None:
     """Write run.json, whole or not at all."""
     text = json.dumps(info.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     write_whole(folder / RUN, text + "\n", "give another --out")
+
+
+def digest(folder: Path) -> str:
+    """Of run.json as it stands."""
+    with explained(folder / RUN):
+        return f"sha256:{hashlib.sha256((folder / RUN).read_bytes()).hexdigest()}"
 
 
 def read_journal(folder: str | Path) -> Journal:

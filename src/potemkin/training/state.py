@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from potemkin.errors import BundleError, ConfigError
+from potemkin.models.logits import fixed_answer
 from potemkin.training import averages, checkpoint
+from potemkin.training.journal import RUN, digest
+from potemkin.training.learner import held
 from potemkin.training.parallel import Processes, Replicas
 from potemkin.training.recipes.base import Recipe
 
@@ -40,10 +45,16 @@ class Tensors:
     """The tensors of a run: weights and buffers, the optimiser's state, the average."""
 
     def __init__(
-        self, folder: Path, replicas: Replicas, optimiser: torch.optim.Optimizer, recipe: Recipe, processes: Processes
+        self,
+        folder: Path,
+        replicas: Replicas,
+        optimiser: torch.optim.Optimizer,
+        recipe: Recipe,
+        processes: Processes,
+        probe: Tensor,
     ) -> None:
         self._folder, self._replicas, self._optimiser = folder, replicas, optimiser
-        self._recipe, self._processes = recipe, processes
+        self._recipe, self._processes, self._probe = recipe, processes, probe
         self._average: dict[str, Tensor] | None = None
         if recipe.average is not None:
             self._average = {name: t.detach().clone() for name, t in self._weights().items()}
@@ -68,22 +79,44 @@ class Tensors:
 
     def save(self, state: State, seconds: float, keep: int, spared: set[int]) -> None:
         """Write a checkpoint, and remove those that are neither among the newest `keep` nor spared."""
+        sameness = {"run": digest(self._folder), "answer": self._answer()}
         numbers = {**vars(state), "seconds": seconds}
-        checkpoint.save(self._folder, state.step, self._all(), numbers, self._processes)
+        checkpoint.save(self._folder, state.step, self._all(), numbers, sameness, self._processes)
         if self._processes.first:
             checkpoint.tidy(self._folder, keep, spared)
 
-    def read(self, step: int) -> dict[str, Any]:
-        """Everything from the checkpoint at `step`, in place; returns its numbers."""
-        state, names = checkpoint.numbers(self._folder, step)
+    def read(self, step: int, as_it_was: bool = False) -> dict[str, Any]:
+        """Everything from the checkpoint at `step`, in place; returns its numbers.
+
+        `as_it_was`: refuse what would make another run of it, a changed run.json or a network with other code.
+        """
+        state, names, sameness = checkpoint.numbers(self._folder, step)
+        if as_it_was and sameness.get("run") != self._processes.told(digest(self._folder)):
+            raise BundleError(
+                f"{self._folder / RUN} was changed after the checkpoint at step {step}: what goes on would be another "
+                "run. Put it back as it was, or start another with another --out."
+            )
         self._prepare_optimiser(names)
+        self._read_tensors(step)
+        if as_it_was and not _alike(sameness.get("answer"), self._answer()):
+            raise ConfigError(
+                f"With the weights of step {step} the network answers otherwise than it did then: its code was "
+                "changed. Resume with the code that it began with, or start another run with another --out."
+            )
+        return state
+
+    def _read_tensors(self, step: int) -> None:
         tensors = self._all()
         read = {name: torch.empty_like(t, memory_format=torch.contiguous_format) for name, t in tensors.items()}
         checkpoint.load(self._folder, step, read)
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(read[name])
-        return state
+
+    def _answer(self) -> list[float]:
+        """A few logits of fixed inputs: what the network's code makes of these weights."""
+        with held(self._replicas.bare, training=False):
+            return fixed_answer(self._replicas.bare, self._probe).flatten()[:64].float().tolist()
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: t for name, t in self._replicas.bare.state_dict().items() if isinstance(t, Tensor)}
@@ -104,3 +137,10 @@ class Tensors:
             for key in keys:
                 if key not in held:
                     held[key] = torch.zeros(()) if key == "step" else torch.zeros_like(parameter)
+
+
+def _alike(before: object, now: list[float]) -> bool:
+    """Whether two answers differ by rounding at most; spoilt weights answer nothing."""
+    if not isinstance(before, list) or len(before) != len(now) or not all(map(math.isfinite, [*before, *now])):
+        return not isinstance(before, list) or len(before) == len(now)
+    return all(abs(a - b) <= 0.01 * max(1.0, *map(abs, before)) for a, b in zip(before, now, strict=True))

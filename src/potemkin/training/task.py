@@ -53,6 +53,8 @@ class Task:
     settings: Settings
     validation: DataSource | None = None
     extra: DataSource | None = None
+    test: DataSource | None = None
+    """For the audit at the end; None: the validation data."""
     names: Names = field(default_factory=Names)
     notes: list[str] = field(default_factory=list)
     """What the user should know about the data before it is learnt from."""
@@ -71,6 +73,11 @@ class Task:
                 "and give the extra data."
             )
         self.recipe.check_model(self.model, self.data.input_shape)
+        if self.test is not None:
+            self.check_like(self.test)
+        for purpose, other in (("validation", self.validation), ("test", self.test)):
+            if other is not None:
+                self._look_at_overlap(other, purpose)
         self._look_at_radius()
         self._look_at_labels()
         self._look_at_inputs()
@@ -133,9 +140,19 @@ class Task:
         found: list[tuple[DataSource, Ints | None]] = [(self.data, self.trained), (self.judged_on("validation"))]
         return found + ([(self.extra, None)] if self.extra is not None else [])
 
+    def _look_at_overlap(self, source: DataSource, purpose: str) -> None:
+        """Data that were learnt from are no test."""
+        if _brought(source, None).fingerprint == _brought(self.data, None).fingerprint:
+            self.notes.append(
+                f"The {purpose} data are the training data: what is measured on them is how well they were learnt by "
+                "heart. Give others."
+            )
+
     def _look_at_radius(self) -> None:
         """8 in place of 8/255 is the slip that costs a night of training."""
         width, eps = self.box[1] - self.box[0], float(self.recipe.threats[0].eps)
+        if eps == 0:
+            self.notes.append("eps is 0: nothing is attacked, and robust accuracy is clean accuracy.")
         if self.recipe.threats[0].norm_name != "Linf" or not eps >= width:
             return
         meant = f"Did you mean {eps:g}/255?" if 1 < eps < 256 and width == 1 else "Is eps in the units of the inputs?"
@@ -205,6 +222,7 @@ class Task:
             examples=len(self.trained),
             world=world,
             threads=torch.get_num_threads(),
+            notes=self.notes,
             reads=self.recipe.reads(),
             environment=environment(self.model.device),
             command=self.names.command,
@@ -238,6 +256,7 @@ def _brought(source: DataSource, spec: str | None, used: int | None = None) -> B
         spec=spec,
         name=source.name,
         fingerprint=fingerprint(source, places),
+        labels=_labels(source),
         details={
             "examples": len(source),
             "used": len(source) if used is None else used,
@@ -247,6 +266,11 @@ def _brought(source: DataSource, spec: str | None, used: int | None = None) -> B
             "input_shape": list(source.input_shape),
         },
     )
+
+
+def _labels(source: DataSource) -> str | None:
+    labels = known_labels(source)
+    return None if labels is None else f"sha256:{hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()}"
 
 
 def _said(value: object) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,27 +14,23 @@ import torch
 from potemkin.core.explain import first_line
 from potemkin.core.notation import parse
 from potemkin.data.load import load_data
-from potemkin.data.source import DataSource
 from potemkin.errors import ConfigError, TrainingError, suggest
 from potemkin.evaluate.audit import Progress, audit
 from potemkin.evaluate.prepare import as_classifier
 from potemkin.evaluate.record import Record
 from potemkin.models.classifier import Classifier
-from potemkin.models.folding import Folding
 from potemkin.models.run_folder import WEIGHTS
 from potemkin.models.weights import load_weights
-from potemkin.training.evaluation import Evaluator, subset
+from potemkin.training.assemble import judged_copy, trainer_of
 from potemkin.training.folder import finish, open_folder, start_point
 from potemkin.training.journal import Journal, read_journal
-from potemkin.training.learner import Learner
-from potemkin.training.parallel import Processes, Replicas, start_processes
+from potemkin.training.parallel import Processes, start_processes
 from potemkin.training.recipes.base import Recipe
 from potemkin.training.settings import Settings
-from potemkin.training.state import Tensors
-from potemkin.training.stream import Share, Stream
 from potemkin.training.task import Task, only
+from potemkin.training.telling import Ears, Tick
 from potemkin.training.trainer import Trainer
-from potemkin.training.watch import Ears, Pace, Tick, Watch
+from potemkin.training.watch import Watch
 
 AUDIT = ("apgd()", "apgd(objective=DLR(), targets=9)")
 """Of the audit at the end: APGD on cross-entropy, then at each of the nine likeliest classes."""
@@ -116,9 +112,12 @@ def train(
         _changed(settings, changes),
         validation=None if validation is None else load_data(validation),
         extra=None if extra is None else load_data(extra),
+        test=None if test is None else load_data(test),
     )
+    for note in task.notes:
+        warnings.warn(note, stacklevel=2)
     ears = Ears() if progress is None else Ears(progress)
-    return run_task(task, Path(out), overwrite, resume, None if test is None else load_data(test), ears)
+    return run_task(task, Path(out), overwrite, resume, ears)
 
 
 def run_task(
@@ -126,17 +125,14 @@ def run_task(
     folder: Path,
     overwrite: bool = False,
     resume: bool = False,
-    test: DataSource | None = None,
     ears: Ears = Ears(),
 ) -> Run:
     """Carry out a task in a folder; torch's global generators come back as they were."""
-    if test is not None:
-        task.check_like(test)
     processes = start_processes(task.model.device)
     try:
         devices = [processes.device] if processes.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            judged, record = _carry_out(task, folder, processes, overwrite, resume, test, ears)
+            judged, record = _carry_out(task, folder, processes, overwrite, resume, ears)
         return Run(folder, read_journal(folder), judged, record)
     finally:
         processes.close()
@@ -148,17 +144,16 @@ def _carry_out(
     processes: Processes,
     overwrite: bool,
     resume: bool,
-    test: DataSource | None,
     ears: Ears,
 ) -> tuple[Classifier, Record | None]:
     """All that needs the processes; whatever holds their group is gone when it returns."""
-    judged = _judged(task, processes)
-    trainer = _trainer(task, folder, processes, judged, ears)
+    judged = judged_copy(task, processes)
+    trainer = trainer_of(task, folder, processes, judged, ears)
     with open_folder(folder, task, trainer, processes, overwrite, resume):
         start_point(folder, trainer, processes)
         _run(trainer)
-        record = finish(folder, trainer, processes, lambda: _audit(task, folder, judged, test, trainer.watch))
-        trainer.watch.close()
+        record = finish(folder, trainer, processes, lambda: _audit(task, folder, judged, trainer.watch))
+        trainer.watch.log.close()
     return judged, record
 
 
@@ -175,75 +170,12 @@ def _run(trainer: Trainer) -> None:
         ) from error
 
 
-def _judged(task: Task, processes: Processes) -> Classifier:
-    """A plain copy of the network, on this process's device, whose weights are set before it is judged."""
-    given = task.model
-    if processes.device != given.device:
-        given.net.to(processes.device)
-        given.device = processes.device
-    return Classifier(
-        copy.deepcopy(given.net).eval(),
-        given.box,
-        classes=given.classes,
-        name=given.name,
-        preprocessing=copy.deepcopy(given.preprocessing),
-    )
-
-
-def _trainer(task: Task, folder: Path, processes: Processes, judged: Classifier, ears: Ears = Ears()) -> Trainer:
-    settings, recipe, model = task.settings, task.recipe, task.model
-    if settings.batch_size % (settings.accumulate * processes.world) or task.extra_rows % processes.world:
-        raise ConfigError(
-            f"batch_size={settings.batch_size} cannot be shared equally by {processes.world} processes in "
-            f"{settings.accumulate} parts each: take a multiple of {settings.accumulate * processes.world}."
-        )
-    if recipe.differentiates_twice and settings.parallel == "fsdp" and processes.world > 1:
-        raise ConfigError(f"{recipe!r} differentiates twice, which sharded weights do not allow: use parallel='ddp'.")
-    stream = Stream(
-        task.data, task.trained, settings.batch_size, settings.seed, Share(processes.rank, processes.world),
-        extra=task.extra, extra_rows=task.extra_rows, replays=recipe.replays, workers=settings.workers,
-        box=task.box, classes=model.classes,
-    )  # fmt: skip
-    if settings.channels_last and not (processes.world > 1 and settings.parallel == "fsdp"):
-        # Sharded parameters must be contiguous; inputs in channels-last are enough for the kernels to follow.
-        model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    replicas = Replicas(model.net, processes, settings)
-    learner = Learner(
-        replicas.net, replicas.plain, model.box, model.preprocessing, model.classes,
-        settings.precision == "bf16", settings.channels_last, _folding(task, replicas),
-    )  # fmt: skip
-    evaluator = Evaluator(judged, recipe, settings.evaluation_steps, settings.seed, processes, learner.meter)
-    subsets = [
-        subset(part, *task.judged_on(part), processes, task.box, model.classes) for part in ("train", "validation")
-    ]
-    steps = max(1, round(settings.epochs * stream.steps_per_epoch))
-    pace = Pace(steps, stream.steps_per_epoch, recipe.replays)
-    optimiser = settings.optimiser.make(p for p in replicas.bare.parameters() if p.requires_grad)
-    tensors = Tensors(folder, replicas, optimiser, recipe, processes)
-    watch = Watch(folder, settings, pace, processes, tensors, evaluator, subsets, learner.meter, ears)
-    return Trainer(learner, replicas, recipe, settings, stream, processes, optimiser, tensors, watch)
-
-
-def _folding(task: Task, replicas: Replicas) -> Folding:
-    """What the passes of the attack can leave out; what it is decided on does not depend on the weights."""
-    settings = task.settings
-    if not settings.fold or settings.compile or replicas.sharded or task.recipe.inner == "train":
-        return Folding([])
-    box = task.model.box
-    low, high = (box.low, box.high) if box.bounded else (0.0, 1.0)
-    random = torch.Generator().manual_seed(0)
-    x = low + (high - low) * torch.rand(2, *task.data.input_shape, generator=random)
-    x = x.to(task.model.device)
-    inside = x if task.model.preprocessing is None else task.model.preprocessing(x)
-    return Folding.of(replicas.plain, inside, torch.bfloat16 if settings.precision == "bf16" else None)
-
-
-def _audit(task: Task, folder: Path, judged: Classifier, test: DataSource | None, watch: Watch) -> Record | None:
+def _audit(task: Task, folder: Path, judged: Classifier, watch: Watch) -> Record | None:
     """Audit the best weights as they stand in the folder; the first interrupt ends it with what is done."""
     load_weights(judged.net, folder / WEIGHTS)
     if not task.settings.audit_examples:
         return None
-    source = test or task.validation or only(task.data, task.held_out)
+    source = task.test or task.validation or only(task.data, task.held_out)
     asked_before = watch.ears.stop_asked()
 
     def told(progress: Progress) -> None:

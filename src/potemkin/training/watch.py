@@ -3,47 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from potemkin.training import alarms
-from potemkin.training.board import Board
 from potemkin.training.evaluation import Evaluator, Subset
 from potemkin.training.export import write_best
-from potemkin.training.journal import AlarmLine, AnyLine, Cost, EvaluationLine, MarkLine, Passes, StepLine, append
+from potemkin.training.journal import AlarmLine, AnyLine, Cost, EvaluationLine, MarkLine, Passes, StepLine
 from potemkin.training.learner import Meter
 from potemkin.training.parallel import Processes
 from potemkin.training.settings import Settings
 from potemkin.training.state import State, Tensors
+from potemkin.training.telling import Ears, Log, Tick
 from potemkin.training.window import Window
 
 MOST_ROLLBACKS = 3
 LOG_EVERY = 50
-
-
-@dataclass(frozen=True)
-class Tick:
-    """What a progress display may show."""
-
-    step: int
-    steps: int
-    epoch: float
-    seconds: float
-    rows: int
-    """Training rows of all processes since this process started."""
-    line: AnyLine | None = None
-    audited: tuple[int, int] | None = None
-    """During the audit at the end: examples that are settled, and all."""
-
-
-@dataclass(frozen=True)
-class Ears:
-    """Who is told how the run goes, and who may ask it to stop."""
-
-    tell: Callable[[Tick], None] = lambda tick: None
-    stop_asked: Callable[[], bool] = lambda: False
 
 
 @dataclass
@@ -72,33 +49,23 @@ class Watch:
     ) -> None:
         self.folder, self.settings, self.pace, self.processes = folder, settings, pace, processes
         self.tensors, self.evaluator, self.subsets = tensors, evaluator, subsets
-        self.meter, self.ears = meter, ears
+        self.meter, self.ears, self.log = meter, ears, Log(folder, processes)
         self.state, self.window = State(), Window(processes.device)
         self.evaluations: dict[str, list[EvaluationLine]] = {part.part: [] for part in subsets}
-        self._board: Board | None = None
         self._began, self._first = time.monotonic(), 0
 
     def begin(self) -> None:
         """Write the checkpoint that a run killed before its first epoch starts again from."""
-        self._open_board()
+        self.log.open(self.state.step)
         self._save()
 
     def resume(self, step: int, evaluations: dict[str, list[EvaluationLine]]) -> None:
         """Go on from the checkpoint at `step`."""
-        self.state = State(**self.tensors.read(step))
+        self.state = State(**self.tensors.read(step, as_it_was=True))
         self._began, self._first = time.monotonic(), step
         self.evaluations = {part: list(evaluations.get(part, [])) for part in self.evaluations}
         self.state.stopped, self.state.interrupted = None, False  # whoever resumes wants it to go on
-        self._open_board()
-
-    def _open_board(self) -> None:
-        if self.processes.first:
-            self._board = Board(self.folder, self.state.step)
-
-    def close(self) -> None:
-        """Write what the board still holds back."""
-        if self._board is not None:
-            self._board.close()
+        self.log.open(self.state.step)
 
     def over(self) -> bool:
         """Whether nothing more is to be learnt."""
@@ -124,6 +91,7 @@ class Watch:
             if line.loss is None and self.state.stopped is not None:
                 return line  # spoilt weights are no checkpoint to go on from
         if evaluates and self.state.stopped is None:
+            self._tell(None, 0, evaluating=True)
             line = self._evaluate()
         if asked and not last and self.state.stopped is None:
             self.state.interrupted = True
@@ -162,7 +130,7 @@ class Watch:
             step=self.state.step, epoch=self._epoch, seconds=self._seconds, cost=_cost(self.state.cost),
             learning_rate=learning_rate, **means,  # type: ignore[arg-type]
         )  # fmt: skip
-        self._write([line])
+        self.log.write([line])
         self._raise_alarms(alarms.of_step(line))
         return line
 
@@ -172,10 +140,12 @@ class Watch:
         lines: list[EvaluationLine] = []
         for part in self.subsets:
             line = self.evaluator.judge(part, self.state.step, self._epoch, weights)
-            self.evaluations[part.part].append(line)
             lines.append(line)
         self._count()
-        self._write(lines)
+        lines = [line.model_copy(update={"cost": _cost(self.state.cost)}) for line in lines]
+        for line in lines:
+            self.evaluations[line.part].append(line)
+        self.log.write(lines)
         progress = self.state.step / self.pace.steps
         found = alarms.of_evaluations(self.evaluations["train"], self.evaluations["validation"], progress)
         self._raise_alarms(found)
@@ -203,7 +173,7 @@ class Watch:
             goes_back = self._may_go_back(name)
             stops = name in self.settings.stop_on or (name == "not_a_number" and not goes_back)
             line = alarm.model_copy(update={"action": "stopped" if stops else "rolled back" if goes_back else "told"})
-            self._write([line])
+            self.log.write([line])
             self._tell(line, 0)
             if stops:
                 self.state.stopped = f"alarm {name}"
@@ -214,6 +184,8 @@ class Watch:
 
     def _may_go_back(self, name: str) -> bool:
         if not self.settings.rollback or self.state.good is None or self.state.rollbacks >= MOST_ROLLBACKS:
+            return False
+        if self.state.step >= self.pace.steps:  # no step is left in which it could recover
             return False
         return alarms.ALARMS[name].goes_back
 
@@ -231,23 +203,14 @@ class Watch:
         self.tensors.save(self.state, self._seconds, self.settings.keep_checkpoints, spared)
 
     def _mark(self, what: Any, message: str) -> None:
-        self._write([MarkLine(step=self.state.step, epoch=self._epoch, what=what, message=message)])
-
-    def _write(self, lines: list[Any]) -> None:
-        if self.processes.first:
-            append(self.folder, lines)
-            if self._board is not None:
-                self._board.add(lines)
+        self.log.write([MarkLine(step=self.state.step, epoch=self._epoch, what=what, message=message)])
 
     def tell_audit(self, settled: int, total: int) -> None:
         """Tell how far the audit at the end is."""
-        self._say(0, None, (settled, total))
+        self._tell(None, 0, audited=(settled, total))
 
-    def _tell(self, line: AnyLine | None, rows: int) -> None:
-        self._say(rows, line)
-
-    def _say(self, rows: int, line: AnyLine | None, audited: tuple[int, int] | None = None) -> None:
-        self.ears.tell(Tick(self.state.step, self.pace.steps, self._epoch, self._seconds, rows, line, audited))
+    def _tell(self, line: AnyLine | None, rows: int, **more: Any) -> None:
+        self.ears.tell(Tick(self.state.step, self.pace.steps, self._epoch, self._seconds, rows, line, **more))
 
 
 def _cost(numbers: list[int]) -> Cost:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from potemkin.attacks.parts.starts import Center
-from potemkin.attacks.program import Attack
+from potemkin.attacks.program import Asks, Attack
 from potemkin.attacks.recipes.apgd import apgd
 from potemkin.attacks.recipes.bim import bim, iterative_ll
 from potemkin.attacks.recipes.fgsm import fgsm, r_fgsm, step_ll, step_rnd
@@ -27,7 +27,7 @@ from potemkin.threat.sets.l1 import L1
 from potemkin.threat.sets.l2 import L2
 from potemkin.threat.sets.linf import Linf
 from potemkin.training.examples import Attacked, Examples
-from potemkin.training.inner import Adversary
+from potemkin.training.inner import Adversary, _rows
 from potemkin.training.learner import Learner, held
 from potemkin.training.recipes import ensemble_at, pgd_at, trades
 from training_steps import SHAPE, examples
@@ -267,6 +267,15 @@ SEARCHES: dict[str, Callable[[], Attack]] = {
 }
 
 
+def network_free_start(attack: Attack, given: Examples, within: PerturbationSet, eps: Tensor) -> Tensor:
+    """Where its search begins, which no network is asked about; noise begins at the clean input."""
+    program = attack.program(K, within.norm_name, targeted=False)
+    if program.asks is not Asks.GRADIENTS:
+        return given.x
+    region = within.around(given.x, Box(0, 1), eps)
+    return program.start(_rows(given, within, region, attack.steps_for(within.eps))).query
+
+
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("attack", SEARCHES)
 @pytest.mark.parametrize("keep", ["last", "best"])
@@ -283,13 +292,15 @@ def test_points_lie_in_set_and_box_at_each_rows_own_radius(name: str, attack: st
     assert torch.all(within.around(given.x, Box(0, 1), eps).contains(found.points))
     assert found.points.min() >= 0 and found.points.max() <= 1
     assert torch.equal(found.points[0], given.x[0]) and torch.equal(found.eps, eps)
-    assert torch.allclose(found.moved.double()[1:], (length / eps)[1:], atol=1e-4)
+    begins = network_free_start(SEARCHES[attack](), given, within, eps)
+    walked = torch.linalg.vector_norm((found.points - begins).double().flatten(1), order, dim=1)
+    assert torch.allclose(found.moved.double()[1:], (walked / eps)[1:], atol=1e-4), "from where the search began"
     assert float(length[10:].max()) > 0.3 * within.eps, "it moved"
 
 
 def test_a_stretched_set_is_searched_at_the_declared_eps() -> None:
     given = examples(30)
-    found, _ = search(pgd(steps=3, relative_step_size=1.0), network(), given, Linf(0.1), stretch=3.0)
+    found, _ = search(pgd(steps=3, relative_step_size=1.0, start=Center()), network(), given, Linf(0.1), stretch=3.0)
     length = (found.points - given.x).abs().amax(dim=(1, 2, 3))
     assert 0.2 < float(length.max()) <= 0.3 + 1e-6
     assert torch.allclose(found.moved, length / 0.1, atol=1e-4) and torch.all(found.eps == torch.tensor(0.1))
