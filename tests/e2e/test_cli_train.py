@@ -133,7 +133,7 @@ def test_each_step_is_said_before_it_takes_time(cli: Cli) -> None:
     told = cli(*OWN, "--epochs", "2", "--out", "runs/a").err.splitlines()
     assert [line.split(" …")[0] for line in told if line.endswith("…")] == [
         "Loading PyTorch", "Loading the data good.npz", "Loading the model models.py:good",
-        f"Training with {RECIPE} on cpu", "Auditing the best weights with APGD on 6 examples", "Drawing the report",
+        f"Training with {RECIPE} on cpu", "evaluating", "Auditing the best weights with APGD on 6 examples", "Drawing the report",
     ]  # fmt: skip
     assert [line.partition(":")[0] for line in told if line.startswith("epoch")] == ["epoch 1", "epoch 2"]
 
@@ -470,7 +470,8 @@ def test_the_audit_at_the_end_is_on_the_test_data(tmp_path: Path) -> None:
 def test_progress_is_told_after_every_step(tmp_path: Path) -> None:
     seen: list[Any] = []
     run = quick(tmp_path / "run", epochs=2, progress=seen.append)
-    assert [tick.step for tick in seen] == list(range(1, run.journal.info.steps + 1))
+    assert [tick.step for tick in seen if not tick.evaluating] == list(range(1, run.journal.info.steps + 1))
+    assert [tick.step for tick in seen if tick.evaluating] == [7, 14]
     assert seen[-1].steps == 14 and seen[-1].epoch == 2.0
 
 

@@ -82,7 +82,7 @@ def train(
         test: data for the audit at the end; None: the validation data, which the weights were chosen by.
         overwrite: replace a run that is there.  resume: go on with it, from its newest checkpoint.
         settings: a `Settings`; its fields may also be given by name: `epochs=20, batch_size=256`.
-        progress: called after every step.
+        progress: called after every step, when an evaluation begins, and during the audit; None shows nothing.
 
     Returns: a `Run`. Under torchrun every process returns, the first one with the record.
 
