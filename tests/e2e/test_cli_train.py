@@ -133,7 +133,8 @@ def test_each_step_is_said_before_it_takes_time(cli: Cli) -> None:
     told = cli(*OWN, "--epochs", "2", "--out", "runs/a").err.splitlines()
     assert [line.split(" …")[0] for line in told if line.endswith("…")] == [
         "Loading PyTorch", "Loading the data good.npz", "Loading the model models.py:good",
-        f"Training with {RECIPE} on cpu", "evaluating", "Auditing the best weights with APGD on 6 examples", "Drawing the report",
+        f"Training with {RECIPE} on cpu", "evaluating",
+        "Auditing the best weights with APGD on 6 examples", "Drawing the report",
     ]  # fmt: skip
     assert [line.partition(":")[0] for line in told if line.startswith("epoch")] == ["epoch 1", "epoch 2"]
 
