@@ -5,12 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from potemkin import __version__
 from potemkin.evaluate.bundle import Bundle
 from potemkin.evaluate.record import Record
 from potemkin.report import training_next as following
 from potemkin.report.provenance import Command, Group
-from potemkin.report.training_resolved import in_full, step_size
 from potemkin.report.typeset import count, number
 from potemkin.training.journal import Brought, Journal, RunInfo
 
@@ -69,8 +67,7 @@ def held_out(info: RunInfo) -> bool:
 def _attacks(journal: Journal, record: Record | None) -> list[tuple[str, str]]:
     """What attacked when: the recipe says the first, the settings the second, the audit's record the third."""
     info = journal.info
-    size = step_size(info.recipe) if info.potemkin == __version__ else None
-    told = [("step while training", size)] if size is not None else []
+    told = [("step while training", info.resolved["step"])] if "step" in info.resolved else []
     steps = info.settings.get("evaluation_steps")
     if isinstance(steps, int):
         sizes = {part: journal.evaluations(part) for part in ("validation", "train")}
@@ -91,12 +88,10 @@ def _attacks(journal: Journal, record: Record | None) -> list[tuple[str, str]]:
 
 
 def _settings(info: RunInfo, record: Record | None) -> list[tuple[str, str]]:
-    same = info.potemkin == __version__
     told = []
     for name, value in sorted(info.settings.items()):
         words = UNSET[name] if value is None and name in UNSET else _word(value)
-        if name in ("optimiser", "schedule") and isinstance(value, str) and same:
-            words = in_full(value)
+        words = info.resolved.get(name, words)
         if name == "audit_examples" and record is not None and value != record.n:
             words = f"{count(record.n)} audited, {words} asked for"
         if name == "holdout" and value is None and held_out(info):

@@ -52,6 +52,8 @@ class RunInfo(Plain):
     """The threat model that robust accuracy is measured under, in words."""
     threat_notation: Text
     settings: Free
+    resolved: dict[Text, Text] = Field(default_factory=dict)
+    """What the notation leaves out: recipe, optimiser and schedule in full, the attack's step."""
     model: Brought
     data: Brought
     validation: Brought

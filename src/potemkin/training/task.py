@@ -24,6 +24,7 @@ from potemkin.models.loaders import try_out
 from potemkin.threat.threat_model import ThreatModel
 from potemkin.training.journal import Brought, RunInfo
 from potemkin.training.recipes.base import Recipe
+from potemkin.training.resolved import resolved
 from potemkin.training.settings import Settings
 
 MOST_HELD_OUT = 1000
@@ -203,6 +204,7 @@ class Task:
             threat=threat.sentence(self.model.box),
             threat_notation=show(threat.set),
             settings={name: _said(value) for name, value in vars(self.settings).items()},
+            resolved=resolved(self.recipe, self.settings),
             model=Brought(
                 spec=self.names.model,
                 name=self.model.name,

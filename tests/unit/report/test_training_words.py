@@ -11,7 +11,6 @@ import pytest
 from bundles import SMELLS, write_bundle
 from journals import ALARM, evaluation_of, healthy, overfitting, step_of, write_run
 from pages import Page
-from potemkin import __version__
 from potemkin.evaluate.costs import Cost
 from potemkin.report.render import render
 from potemkin.report.training import render_training
@@ -83,8 +82,11 @@ def test_settings_are_told_in_words_with_the_values_behind_them(tmp_path: Path) 
         "log_every": None, "optimiser": "SGD(0.5)", "schedule": "Cyclic()", "audit_examples": 1000,
         "evaluation_steps": 10,
     }  # fmt: skip
-    asked = {"settings": settings, "potemkin": __version__, "recipe": "pgd_at(eps=0.1, steps=5)"}
-    page = drawn(tmp_path / "run", healthy(), COUNTS, **asked)
+    resolved = {
+        "optimiser": "SGD(learning_rate=0.5, momentum=0.9, weight_decay=0.0005, nesterov=False)",
+        "schedule": "Cyclic(peak=0.4)", "recipe": "pgd_at()", "step": "0.05 in input units (0.5 eps)",
+    }  # fmt: skip
+    page = drawn(tmp_path / "run", healthy(), COUNTS, settings=settings, resolved=resolved)
     for told in (
         "clip none", "compile no", "stop on none", "evaluate every each epoch", "checkpoint every 90", "log every 50",
         "optimiser SGD(learning_rate=0.5, momentum=0.9, weight_decay=0.0005, nesterov=False)",
@@ -98,8 +100,8 @@ def test_settings_are_told_in_words_with_the_values_behind_them(tmp_path: Path) 
     assert "null" not in page.text and "false" not in page.text
 
 
-def test_another_versions_defaults_are_not_guessed(tmp_path: Path) -> None:
-    asked = {"settings": {"optimiser": "SGD()"}, "potemkin": "0.0.1", "recipe": "pgd_at(eps=0.1, steps=5)"}
+def test_what_a_run_did_not_write_down_is_not_guessed(tmp_path: Path) -> None:
+    asked = {"settings": {"optimiser": "SGD()"}, "recipe": "pgd_at(eps=0.1, steps=5)"}
     seen = drawn(tmp_path / "run", healthy(), **asked).text
     assert "optimiser SGD()" in seen and "step while training" not in seen
 
