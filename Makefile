@@ -51,7 +51,7 @@ format: $(STAMP)  ## what `make check` wants, done
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) $(PEERS)/installed  ## every benchmark; each writes a JSON with machine, date and versions
+bench: $(STAMP) $(PEERS)/installed  ## the benchmarks of speed; each writes a JSON (kurakin.py and inner_mode.py train for hours: run them by hand)
 	@test -n "$(POTEMKIN_DATA)" || { echo "The benchmarks need real pictures: set POTEMKIN_DATA to their folder"; exit 1; }
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/invariance.py

@@ -4,7 +4,8 @@
 
 Needs POTEMKIN_DATA (cifar10); b and c also the peers' environment, which parity/requirements.txt describes.
 
-(a) overhead: a PGD-7 step of the trainer / the bare passes that it makes, same precision and layout
+(a) overhead: a PGD-7 step of the trainer / the bare passes that it makes, same precision and layout; reading and
+    augmenting the batch is not in the ratio that the target is for, and is given beside it
 (b) peers: images per second of ART, of a loop in the style of MadryLab, and of ours; same net, data, rows, steps, eps
 (c) equal time: the same seconds of training for both, by slices in turn; robust accuracy of the two networks, paired
 (d) scaling: two processes of one thread each / one of one thread, same rows per step in total
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import datetime
 import json
 import os
@@ -34,7 +36,7 @@ from typing import Any
 import torch
 from engine import where
 from safetensors.torch import load_file, save_file
-from training_sides import Bare, Ours, Peers, Spent, Way, peers
+from training_sides import Bare, Ours, Peers, Spent, Way, peers, settled
 
 import potemkin as pk
 from potemkin.models import architectures
@@ -112,9 +114,10 @@ def overhead(size: Size) -> Found:
 def _overhead(size: Size, width: int, way: Way) -> Found:
     data = pk.load_data(cifar10("train"))
     batch = next(iter(data.batches(size.rows)))
+    net = settled(network(width), batch.inputs)
     # A rate that leaves the weights where they are: saturated logits would give denormal gradients.
-    ours = Ours(network(width), data, recipe(way), way, size.rows, lr=1e-4)
-    bare = Bare(network(width), batch.inputs, batch.labels, way, STEPS, lr=1e-4)
+    ours = Ours(copy.deepcopy(net), data, recipe(way), way, size.rows, lr=1e-4)
+    bare = Bare(net, batch.inputs, batch.labels, way, STEPS, lr=1e-4)
     count = size.count(width)
     ours.steps(1), bare.steps(1)
     between, own = [bare.steps(count)], []
@@ -393,9 +396,8 @@ def folding(size: Size) -> Found:
     found: Found = {"net": "ResNet", "rows": size.rows, "passes": STEPS}
     for width in size.widths:
         for way in (FAST, Way(channels_last=True)):
-            sides = [
-                Bare(network(width), batch.inputs, batch.labels, way, STEPS, 1e-4, folded) for folded in (False, True)
-            ]
+            net = settled(network(width), batch.inputs)
+            sides = [Bare(net, batch.inputs, batch.labels, way, STEPS, 1e-4, folded) for folded in (False, True)]
             for side in sides:
                 side.attack()
             ratios = [sides[0].attack().seconds / sides[1].attack().seconds for _ in range(size.rounds)]

@@ -55,7 +55,7 @@ class Spent:
     processor: float
     rows: int
     read: float = 0.0
-    """Seconds of it for reading the batch and everything else before `Trainer._step`."""
+    """Seconds of it for reading the batch and everything else before `Trainer.step`."""
 
 
 @dataclass
@@ -119,6 +119,15 @@ class Ours:
         clock.spent += time.perf_counter() - clock.began
         clock.began = time.perf_counter()
         return clock.spent < clock.budget
+
+
+@torch.no_grad()
+def settled(net: nn.Module, x: Tensor) -> nn.Module:
+    """The network with running statistics of its data: without, activations of the first steps in eval mode explode."""
+    net.train()
+    for _ in range(40):
+        net(x)
+    return net
 
 
 def _few(data: DataSource) -> DataSource:

@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import potemkin as pk
 from bundles import write_bundle
@@ -409,6 +410,17 @@ PYTHON: dict[str, tuple[dict[str, object], type[PotemkinError], tuple[str, ...]]
     "a long name": ({"out": "n" * 300}, BundleError, ("too long", "another --out")),
     "validation of another shape": ({"validation": (X[:, :, :2], Y)}, DataError, ("(1, 2, 4)", "(1, 4, 4)")),
     "test data of another shape": ({"test": (X[:, :, :2], Y)}, DataError, ("(1, 2, 4)", "(1, 4, 4)")),
+    "a data loader": (
+        {"data": DataLoader(TensorDataset(X, Y), batch_size=8)}, DataError, ("order", "loader.dataset"),
+    ),
+    "a network in float64": ({"model": linear().double()}, ModelError, ("float64", "net.float()")),
+    "a closed form behind a preprocessing": (
+        {
+            "recipe": pk.recipes.softplus(eps=0.1), "data": (X, Y % 2),
+            "model": pk.Classifier(linear(2), preprocessing=pk.Preprocessing(mean=0.5)),
+        },
+        ModelError, ("preprocessing", "leave that out"),
+    ),
     "nothing that learns": ({"model": linear().requires_grad_(False)}, ModelError, ("learns", "requires_grad")),
     "a closed form for a deep network": (
         {"recipe": pk.recipes.softplus(eps=0.1), "model": nn.Sequential(linear(), nn.Linear(4, 4))}, ModelError,

@@ -11,6 +11,8 @@ from torch import nn
 
 from potemkin.attacks.parts.starts import Center
 from potemkin.errors import ConfigError, ModelError
+from potemkin.models.classifier import Classifier
+from potemkin.models.preprocessing import Preprocessing
 from potemkin.threat.sets.l2 import L2
 from potemkin.threat.sets.linf import Linf
 from potemkin.training.examples import Examples
@@ -132,9 +134,10 @@ def test_the_closed_form_is_refused_where_it_does_not_hold() -> None:
     for net in (network(), nn.Sequential(Wide(), nn.Linear(12, 3)), nn.Sequential(Wide())):
         with pytest.raises(ModelError):
             softplus(eps=EPS).loss(Learner(net.double(), net, WIDE), given, None)
-    net = logistic(1)
+    prepared = Classifier(logistic(1), preprocessing=Preprocessing(mean=0.5))
     with pytest.raises(ModelError, match="preprocessing"):
-        softplus(eps=EPS).loss(Learner(net, net, WIDE, preprocessing=nn.Identity()), given, None)
+        softplus(eps=EPS).check_model(prepared, SHAPE)
+    l1_logistic(strength=EPS).check_model(prepared, SHAPE)
     for wrong in ({"norm": "L2"}, {"label_smoothing": 0.1}, {"augment": (Mixup(),)}, {"eps": HalfNormal(0.2, 0.1)},
                   {"sets": (Linf(0.1), L2(0.5))}, {"eps_ramp": 0.5}):  # fmt: skip
         with pytest.raises(ConfigError, match="closed form"):

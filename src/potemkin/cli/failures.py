@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cyclopts import CoercionError, CycloptsError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
 from potemkin.core.explain import first_line
+from potemkin.core.memory import out_of_memory
 from potemkin.errors import PotemkinError, TrainingError
 
 PASSED, GATE_FAILED, USAGE, FAILED = 0, 1, 2, 4
 
 _NEEDED = {
     "threat": "Say what the adversary may do, for example --threat 'Linf(8/255)'; `potemkin list sets` shows all.",
-    "model": "Name the model: digits-cnn, my_models:resnet20, or a .pt2 file.",
-    "data": "Name the data: digits, a .npz file, an idx images file, a folder of images, or my_data:load.",
+    "model": "Name the model: digits-cnn, my_models:resnet20, a .pt2 file, or the folder of a training run.",
+    "data": "Name the data: digits, a .npz file, an idx images file, a folder of images, .tar shards, a .parquet file, "
+    "or my_data:load.",
     "run": "Name the folder that `potemkin audit --out` wrote.",
     "a": "Name two folders that `potemkin audit --out` wrote.",
     "b": "Name two folders that `potemkin audit --out` wrote.",
@@ -37,7 +38,7 @@ def explain(error: BaseException) -> Failure:
     kind = type(error).__name__
     if isinstance(error, CycloptsError):
         return Failure("UsageError", _usage(error), USAGE)
-    if _out_of_memory(error) and not isinstance(error, TrainingError):  # which says itself what to lower
+    if out_of_memory(error) and not isinstance(error, TrainingError):  # which says itself what to lower
         return Failure("OutOfMemory", f"The memory is full ({kind}: {first_line(error)}). {_LESS}", FAILED)
     if isinstance(error, PotemkinError):
         return Failure(kind, str(error), error.exit_code)
@@ -55,26 +56,6 @@ _REPORT = (
     "Nothing half-written was left behind. This is a fault in potemkin, or in the model's or the data's own code: run "
     "the same command with --debug and report what it shows."
 )
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out; torch says so on the CPU in words only, and a model's failure hides it in its cause."""
-    words = ("not enough memory", "can't allocate memory", "out of memory")
-    return any(
-        isinstance(link, MemoryError)
-        or type(link).__name__ == "OutOfMemoryError"
-        or (type(link) is RuntimeError and any(word in str(link) for word in words))
-        for link in _chain(error)
-    )
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in seen:
-        seen.append(link)
-        yield link
-        link = link.__cause__
 
 
 def _usage(error: CycloptsError) -> str:

@@ -57,7 +57,7 @@ class ModelOptions:
     device: str = "auto"
     """Where it runs: cpu, cuda, cuda:1, or auto (a GPU if there is one)."""
     image_size: int | None = None
-    """For data in image folders: the short side is resized to this, the centre cropped."""
+    """For pictures in folders, tar shards or parquet: the short side is resized to this, the centre cropped."""
 
     def bring(self, session: Session, model: str, data: str, fresh: int | None = None) -> tuple[Classifier, DataSource]:
         """Load both, saying so; the model is tried on eight inputs of the data's shape.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from potemkin.cli.options import ModelOptions
 from potemkin.cli.session import Session
 from potemkin.cli.signals import stoppable
-from potemkin.cli.train import FolderOptions, LearningOptions, MachineOptions, WatchOptions
+from potemkin.cli.train_options import FolderOptions, LearningOptions, MachineOptions, WatchOptions
 from potemkin.cli.train_settings import setting
 from potemkin.cli.training import Lines, first_process
 from potemkin.errors import BundleError, ConfigError, DataError, TrainingError
@@ -45,8 +44,10 @@ class Asked:
         place = self.folder.resume or self.folder.out
         if place is None:
             raise ConfigError("Say where the run lives: --out FOLDER.")
-        if not resumed:
-            _refuse_folder(place, self.folder.overwrite)
+        from potemkin.training.journal import refuse_taken
+
+        if not resumed:  # at once, and not after minutes of loading
+            refuse_taken(place, self.folder.overwrite)
         say("Loading PyTorch …")
         from potemkin.training.telling import Ears
         from potemkin.training.train import run_task
@@ -202,20 +203,6 @@ def _parts(data: str, test: str | None) -> tuple[str, str | None]:
     if entry is None or entry.kind != "data" or "part" not in entry.signature:
         return data, test
     return f"{data}(part='train')", test or data
-
-
-def _refuse_folder(place: Path, overwrite: bool) -> None:
-    """Said at once, and not after minutes of loading; the run's own look at the folder, under its lock, comes later."""
-    from potemkin.training.journal import RUN
-
-    if overwrite or not os.path.isdir(place) or not os.listdir(place):
-        return
-    if os.path.isfile(place / RUN):
-        raise BundleError(
-            f"{place} holds a training run already: go on with it (--resume {place}), replace it (--overwrite), or "
-            "give another --out."
-        )
-    raise BundleError(f"{place} holds something that is no training run: give another --out.")
 
 
 def _refuse_swapped(model: str, data: str) -> None:

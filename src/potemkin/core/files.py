@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from potemkin.errors import BundleError
+
+
+def sha256(data: bytes) -> str:
+    """The fingerprint of some bytes, as it is written everywhere.
+
+    >>> sha256(b"")[:15]
+    'sha256:e3b0c442'
+    """
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 @contextmanager

@@ -122,3 +122,8 @@ class _Handle:
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
+
+
+def short_name(path: Path) -> str:
+    """The last two parts: enough to know the file by, and no home folder in a report that is passed on."""
+    return "/".join(part for part in path.parts[-2:] if part not in {path.anchor, ".", ".."}) or path.name or str(path)

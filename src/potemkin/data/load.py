@@ -16,6 +16,7 @@ from potemkin.core.registry import entries, find, lookup
 from potemkin.core.user_code import UserCode
 from potemkin.data import builtin as _builtin  # noqa: F401 (registers its names, so that no other room is loaded)
 from potemkin.data.arrays import ArraySource
+from potemkin.data.files import short_name
 from potemkin.data.source import DataSource
 from potemkin.errors import ConfigError, DataError, suggest
 
@@ -160,11 +161,6 @@ def _registered(spec: str) -> DataSource | None:
     return recipe.open()
 
 
-def short_name(path: Path) -> str:
-    """The last two parts: enough to know the file by, and no home folder in a report that is passed on."""
-    return "/".join(part for part in path.parts[-2:] if part not in {path.anchor, ".", ".."}) or path.name or str(path)
-
-
 def _from_file(path: Path, input_shape: tuple[int, ...] | None) -> DataSource:
     name = short_name(path)
     if path.suffix.lower() in {".npz", ".npy"}:
@@ -181,8 +177,9 @@ def _from_file(path: Path, input_shape: tuple[int, ...] | None) -> DataSource:
             "np.savez_compressed('data.npz', images=images, labels=labels)."
         )
     raise DataError(
-        f"{path} is of no known format ({path.suffix or 'no suffix'}). Known are .npz, idx (.gz too) and image "
-        "folders; for others write a function that returns (inputs, labels) and give 'path.py:function'."
+        f"{path} is of no known format ({path.suffix or 'no suffix'}). Known are .npz, idx (.gz too), image "
+        "folders, .tar shards and .parquet; for others write a function that returns (inputs, labels) and give "
+        "'path.py:function'."
     )
 
 

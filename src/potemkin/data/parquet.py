@@ -17,7 +17,7 @@ from potemkin.core.checks import instance, number
 from potemkin.core.explain import listed
 from potemkin.core.notation import Noted
 from potemkin.core.registry import register
-from potemkin.data.files import expand
+from potemkin.data.files import expand, short_name
 from potemkin.data.images import decode, measure, other_size
 from potemkin.data.labels import as_labels
 from potemkin.data.parquet_rows import RowGroups, as_float32, kind, lists, numbers, pyarrow
@@ -180,8 +180,6 @@ class parquet(Noted):
 
     def open(self) -> ParquetSource:
         """The rows; the labels are read at once."""
-        from potemkin.data.load import short_name
-
         name = repr(dataclasses.replace(self, path=short_name(Path(self.path))))
         options: dict[str, Any] = {"label": self.label, "columns": self.columns, "image_size": self.image_size}
         return ParquetSource(tables(self.path), name, **options)

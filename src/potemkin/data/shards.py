@@ -16,7 +16,7 @@ from potemkin.core.checks import choice, flag, instance, number
 from potemkin.core.explain import counted, first_line
 from potemkin.core.notation import Noted
 from potemkin.core.registry import register
-from potemkin.data.files import OpenFiles, expand
+from potemkin.data.files import OpenFiles, expand, short_name
 from potemkin.data.images import Picture, decode, measure, other_size
 from potemkin.data.labels import check_labels
 from potemkin.data.source import BaseSource, Batch, ExampleId, Ints, make_batch
@@ -179,8 +179,6 @@ class shards(Noted):
 
     def open(self) -> ShardSource:
         """The samples; each shard is scanned once."""
-        from potemkin.data.load import short_name
-
         name = repr(dataclasses.replace(self, path=short_name(Path(self.path))))
         options = {"image_size": self.image_size, "faulty": self.faulty, "decode_check": self.decode_check}
         return ShardSource(expand(self.path), name, **options)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from potemkin.report import training_next as following
 from potemkin.report.charts import Segment, stack
 from potemkin.report.sections import FEW
 from potemkin.report.typeset import count, number
-from potemkin.training.alarms import ALARMS
+from potemkin.training.alarms import ALARMS, title
 from potemkin.training.journal import ENDS, AlarmLine, Cost, Journal, Passes
 
 MOST = 4
@@ -80,7 +80,7 @@ def detectors(journal: Journal) -> list[Detector]:
         "step": None if steps else "there was no step to see it in",
     }
     return [
-        Detector(alarm.title, f"{alarm.meaning[0].upper()}{alarm.meaning[1:]}.", blind[alarm.needs])
+        Detector(title(alarm.name), f"{alarm.meaning[0].upper()}{alarm.meaning[1:]}.", blind[alarm.needs])
         for alarm in ALARMS.values()
     ]
 
@@ -135,10 +135,10 @@ def duration(seconds: float) -> str:
 
 def per_second(journal: Journal) -> float | None:
     """Training examples per second of wall clock, evaluations and all."""
-    steps, info = journal.steps(), journal.info
-    if not steps or not info.steps_per_epoch or not 0 < steps[-1].seconds < math.inf:
+    steps, info, seconds = journal.steps(), journal.info, journal.seconds()
+    if not steps or not info.steps_per_epoch or seconds is None or not 0 < seconds < math.inf:
         return None
-    return steps[-1].step / info.steps_per_epoch * info.examples / steps[-1].seconds
+    return steps[-1].step / info.steps_per_epoch * info.examples / seconds
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,8 @@ def next_steps(journal: Journal, audit: Bundle | None) -> list[Step]:
     if state(journal).kind != "finished":
         told = "Let the run go on to its end, if it is not going on now."
         steps.append(Step(told, following.resume_command(journal)))
-    steps += [Step(f"{_title(group.first.name)}: {group.first.advice}") for group in alarm_groups(journal)[:MOST]]
-    steps += [Step(f"{_title(smell.name)}, in the audit: {smell.advice}") for smell in smells(audit)[:MOST]]
+    steps += [Step(f"{title(group.first.name)}: {group.first.advice}") for group in alarm_groups(journal)[:MOST]]
+    steps += [Step(f"{title(smell.name)}, in the audit: {smell.advice}") for smell in smells(audit)[:MOST]]
     if journal.alarms() or (audit is not None and audit.record.alarms):
         steps.append(Step("Until the alarms are dealt with, do not ship these weights."))
     return [*steps, *_measure(journal, audit)]
@@ -189,7 +189,3 @@ def smells(audit: Bundle | None) -> list[Smell]:
     """What is suspicious in the audit at the end: its alarms, then its warnings."""
     found = [] if audit is None else audit.record.smells
     return [smell for severity in ("alarm", "warning") for smell in found if smell.severity == severity]
-
-
-def _title(name: str) -> str:
-    return name.replace("_", " ").capitalize()

@@ -33,14 +33,14 @@ class Alarm:
     goes_back: bool = False
     """Whether going back to the last good weights is an answer to it (`rollback`)."""
 
-    @property
-    def title(self) -> str:
-        """The name for people.
 
-        >>> ALARMS["label_leaking"].title
-        'Label leaking'
-        """
-        return self.name.replace("_", " ").capitalize()
+def title(name: str) -> str:
+    """The name for people.
+
+    >>> title("label_leaking")
+    'Label leaking'
+    """
+    return name.replace("_", " ").capitalize()
 
 
 ALARMS = {

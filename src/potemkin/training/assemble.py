@@ -39,10 +39,15 @@ def judged_copy(task: Task, processes: Processes) -> Classifier:
 
 def trainer_of(task: Task, folder: Path, processes: Processes, judged: Classifier, ears: Ears = Ears()) -> Trainer:
     settings, recipe, model = task.settings, task.recipe, task.model
-    if settings.batch_size % (settings.accumulate * processes.world) or task.extra_rows % processes.world:
+    if settings.batch_size % (settings.accumulate * processes.world):
         raise ConfigError(
             f"batch_size={settings.batch_size} cannot be shared equally by {processes.world} processes in "
             f"{settings.accumulate} parts each: take a multiple of {settings.accumulate * processes.world}."
+        )
+    if task.extra_rows % processes.world:
+        raise ConfigError(
+            f"extra={recipe.extra:g} of batch_size={settings.batch_size} are {task.extra_rows} rows, which "
+            f"{processes.world} processes cannot share equally: change one of them."
         )
     if recipe.differentiates_twice and settings.parallel == "fsdp" and processes.world > 1:
         raise ConfigError(f"{recipe!r} differentiates twice, which sharded weights do not allow: use parallel='ddp'.")

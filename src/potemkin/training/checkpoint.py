@@ -17,7 +17,7 @@ import shlex
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def save(
     state: dict[str, Any],
     sameness: dict[str, Any],
     processes: Processes,
-) -> Path:
+) -> None:
     """Write a checkpoint and make it the newest; TrainingError where it cannot be, with the older ones intact.
 
     `sameness` is what a resume compares, to know that it goes on with the same run.
@@ -52,7 +52,11 @@ def save(
         if processes.first:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-        processes.wait()
+    except OSError as error:
+        problem = error
+    if processes.any(problem is not None):  # before anything that all take part in
+        raise _unwritten(folder, step, problem)
+    try:
         packed = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         with _quiet():
             state_dict_saver.save(packed, storage_writer=HuggingFaceStorageWriter(str(partial), save_distributed=True))
@@ -65,17 +69,21 @@ def save(
             partial.rename(final)
     except (Exception, CheckpointException) as error:  # noqa: BLE001 (torch wraps what the disk says)
         problem = error
-    if processes.agree(problem is not None):
-        with suppress(OSError):
-            shutil.rmtree(partial, ignore_errors=True)
-        newest = latest(folder)
-        raise TrainingError(
-            f"The checkpoint at step {step} could not be written to {folder / FOLDER} "
-            f"({_told(problem) if problem else 'another process failed'}). Check the disk space and the "
-            f"permissions. {f'The one at step {newest} is intact' if newest is not None else 'There is none before it'}"
-            f"{f': go on with potemkin train --resume {shlex.quote(str(folder))}' if newest is not None else ''}."
-        ) from problem
-    return final
+    if processes.any(problem is not None):
+        shutil.rmtree(partial, ignore_errors=True)
+        raise _unwritten(folder, step, problem) from problem
+
+
+def _unwritten(folder: Path, step: int, problem: BaseException | None) -> TrainingError:
+    newest = latest(folder)
+    left = "There is none before it."
+    if newest is not None:
+        resume = f"potemkin train --resume {shlex.quote(str(folder))}"
+        left = f"The one at step {newest} is intact: go on with {resume}."
+    return TrainingError(
+        f"The checkpoint at step {step} could not be written to {folder / FOLDER} "
+        f"({_told(problem) if problem else 'another process failed'}). Check the disk space and the permissions. {left}"
+    )
 
 
 def numbers(folder: Path, step: int) -> tuple[dict[str, Any], list[str], dict[str, Any]]:

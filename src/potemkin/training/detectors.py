@@ -55,7 +55,8 @@ def catastrophic_overfitting(train: Sequence[EvaluationLine]) -> Told | None:
         f"Accuracy under the multi-step check {before} {share(now.robust, now.n)} of training examples, under the "
         f"training attack it is {share(now.training_attack, now.n)}: the network has learnt to withstand that attack "
         "alone.",
-        "Go back to the best checkpoint (--rollback does), and train with n_fgsm, grad_align, pgd_at or a smaller eps.",
+        "Go back to the last good weights (--rollback does), and train with n_fgsm, grad_align, pgd_at or a smaller "
+        "eps.",
         {"before": best.robust, "now": now.robust, "training_attack": now.training_attack, "n": now.n},
     )
 
@@ -136,11 +137,11 @@ def dead_attack(now: StepLine) -> Told | None:
 
 
 def not_a_number(now: StepLine) -> Told | None:
-    """The loss is NaN or infinite."""
+    """The loss, or a weight that it left, is NaN or infinite: the line says None in either case."""
     if now.loss is not None:
         return None
     return (
-        "The loss is NaN or infinite: the weights are spoilt from here on.",
+        "The loss or a weight is NaN or infinite: the weights are spoilt from here on.",
         "Lower the learning rate, clip gradients (--set clip=1), or use float32.",
         {"step": now.step},
     )

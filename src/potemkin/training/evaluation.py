@@ -80,7 +80,7 @@ class Evaluator:
         clean, training, one_step, robust, undecided = (round(k) for k in self._processes.total(counts))
         return EvaluationLine(
             step=step, epoch=epoch, part=part.part, weights=weights, n=part.total,
-            attacked=training_attack(self._recipe) is not None, majority=part.majority,
+            attacked=training_attack(self._recipe) is not None, defends=self._recipe.defends, majority=part.majority,
             clean=clean, training_attack=training, one_step=one_step, robust=robust,
             undecided=undecided,
         )  # fmt: skip

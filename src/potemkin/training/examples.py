@@ -69,7 +69,7 @@ class Attacked:
     eps: Tensor
     """(B,) the radius of each row, in its set's norm."""
     moved: Tensor
-    """(B,) distance from the clean input in units of eps, in the set's norm."""
+    """(B,) distance from where the attack began in units of eps, in the set's norm."""
 
 
 @dataclass

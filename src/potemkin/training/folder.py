@@ -13,20 +13,21 @@ from potemkin.core.files import explained
 from potemkin.errors import BundleError, ConfigError
 from potemkin.evaluate.locks import hold, state
 from potemkin.evaluate.record import Record
-from potemkin.models.run_folder import WEIGHTS
-from potemkin.training import checkpoint
+from potemkin.models.run_folder import CONFIG, WEIGHTS
+from potemkin.training import board, checkpoint
 from potemkin.training.export import write_config
 from potemkin.training.journal import (
+    AUDIT,
     LOG,
+    REPORT,
     RUN,
     EvaluationLine,
     Journal,
-    MarkLine,
     RunInfo,
-    append,
     cut_after,
     read_info,
     read_journal,
+    refuse_taken,
     write_info,
 )
 from potemkin.training.parallel import Processes
@@ -34,7 +35,7 @@ from potemkin.training.task import Task
 from potemkin.training.trainer import Trainer
 
 LOCK = ".lock"
-OURS = {RUN, LOG, LOCK, "checkpoints", "model.json", "model.safetensors", "audit", "report.html", "tensorboard"}
+OURS = {RUN, LOG, LOCK, checkpoint.FOLDER, CONFIG, WEIGHTS, AUDIT, REPORT, board.FOLDER}
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def open_folder(
                 lock = _take(folder, info, task, overwrite, resume)
     except Exception as error:  # noqa: BLE001 (raised below, when every process knows)
         problem = error
-    if processes.agree(problem is not None):
+    if processes.any(problem is not None):
         if lock is not None:
             _release(folder, lock)
         raise problem or BundleError(f"The first process could not use {folder}.")
@@ -69,17 +70,10 @@ def _take(folder: Path, info: RunInfo, task: Task, overwrite: bool, resume: bool
         raise ConfigError("resume goes on with a run, overwrite replaces it: leave one out.")
     if folder.exists() and not folder.is_dir():
         raise BundleError(f"{folder} is no folder: give another --out.")
-    there = folder.exists() and any(folder.iterdir())
     if resume:
         _check_same(read_info(folder), info)
-    elif there and not overwrite:
-        what = "a training run" if (folder / RUN).exists() else "something"
-        raise BundleError(
-            f"{folder} holds {what} already: go on with it (--resume {folder}), replace it (--overwrite), or give "
-            "another --out."
-        )
-    elif there and not (folder / RUN).exists():
-        raise BundleError(f"{folder} holds something that is no training run; it is not replaced. Give another --out.")
+    else:
+        refuse_taken(folder, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     lock_path = folder / LOCK
     if lock_path.exists():
@@ -133,7 +127,7 @@ def _check_same(stored: RunInfo, asked: RunInfo) -> None:
 
 def start_point(folder: Path, trainer: Trainer, processes: Processes) -> None:
     """Step 0 with a checkpoint of its own, or the newest checkpoint with the log cut there."""
-    newest = processes.told(checkpoint.latest(folder))
+    newest = processes.broadcast(checkpoint.latest(folder))
     if processes.first:
         checkpoint.remove_unfinished(folder)
     if newest is None:
@@ -152,8 +146,8 @@ def start_point(folder: Path, trainer: Trainer, processes: Processes) -> None:
             f"The checkpoint {folder / checkpoint.FOLDER}/step-{newest:08d} is damaged, or of another version of "
             f"potemkin ({error}). Remove its folder to go on from the one before it."
         ) from error
-    if processes.first and newest < trainer.steps:
-        append(folder, [_mark(trainer, "resumed", f"from the checkpoint at step {newest}")])
+    if newest < trainer.steps:
+        trainer.watch.mark("resumed", f"from the checkpoint at step {newest}")
 
 
 def finish(folder: Path, trainer: Trainer, processes: Processes, audit: Callable[[], Record | None]) -> Record | None:
@@ -162,22 +156,13 @@ def finish(folder: Path, trainer: Trainer, processes: Processes, audit: Callable
         return None
     why = trainer.state.stopped
     if trainer.state.interrupted:
-        append(
-            folder,
-            [_mark(trainer, "interrupted", f"asked to; go on with potemkin train --resume {quote(str(folder))}")],
-        )
+        trainer.watch.mark("interrupted", f"asked to; go on with potemkin train --resume {quote(str(folder))}")
         return None
-    mark = _mark(trainer, "stopped" if why else "finished", why or "all steps are done")
-    if mark not in read_journal(folder).marks():  # a run that was finished already, and resumed
-        append(folder, [mark])
+    # A run that was finished already, and resumed, says so.
+    trainer.watch.mark("stopped" if why else "finished", why or "all steps are done", once=True)
     if not (folder / WEIGHTS).is_file():  # stopped before anything could be evaluated
         return None
     return audit()
-
-
-def _mark(trainer: Trainer, what: str, message: str) -> MarkLine:
-    step = trainer.state.step
-    return MarkLine(step=step, epoch=step / trainer.stream.steps_per_epoch, what=what, message=message)  # type: ignore[arg-type]
 
 
 def _evaluations(journal: Journal) -> dict[str, list[EvaluationLine]]:

@@ -9,16 +9,17 @@ A run that resumes drops the lines after its checkpoint, so an undisturbed run a
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from potemkin.core.files import explained, write_whole
+from potemkin.core.files import explained, sha256, write_whole
 from potemkin.errors import BundleError
 from potemkin.evaluate.fields import Count, Evidence, Free, Number, Plain, Text, Whole
 from potemkin.evaluate.rates import Rate
@@ -26,7 +27,7 @@ from potemkin.evaluate.record import explain
 
 ENDS = ("finished", "stopped", "interrupted")
 """Marks after which a process wrote no more."""
-RUN, LOG, REPORT = "run.json", "log.jsonl", "report.html"
+RUN, LOG, REPORT, AUDIT = "run.json", "log.jsonl", "report.html", "audit"
 
 
 class Brought(Plain):
@@ -132,7 +133,9 @@ class EvaluationLine(Plain):
     training_attack: Count
     """Right on what the training attack itself makes of it; equal to `clean` where there is none."""
     attacked: bool = True
-    """Whether the recipe trains against an attack at all."""
+    """Whether the recipe trains against an attack."""
+    defends: bool = True
+    """Whether it trains for robustness: against an attack, or a worst case in closed form."""
     one_step: Count
     """Right under one step of full length."""
     robust: Count
@@ -146,6 +149,8 @@ class EvaluationLine(Plain):
             raise ValueError(f"a count above n = {self.n}")
         return self
 
+    seconds: float | None = None
+    """Wall clock since the start, when it was done."""
     cost: Cost | None = None
     """Row passes since the start of the run, this evaluation's with them."""
     majority: Count = 0
@@ -159,7 +164,7 @@ class EvaluationLine(Plain):
     @property
     def score(self) -> tuple[int, int, int]:
         """What weights are chosen by: a constant answer, which no attack changes, is never the robust one."""
-        rates = (self.robust, self.clean) if self.attacked else (self.clean, self.robust)
+        rates = (self.robust, self.clean) if self.defends else (self.clean, self.robust)
         return (int(self.learnt), *rates)
 
     @property
@@ -229,6 +234,11 @@ class Journal:
         counted = [line.cost for line in self.lines if isinstance(line, StepLine | EvaluationLine) and line.cost]
         return counted[-1] if counted else Cost()
 
+    def seconds(self) -> float | None:
+        """Wall clock of the run, its last evaluation with it."""
+        told = [line.seconds for line in self.lines if isinstance(line, StepLine | EvaluationLine) and line.seconds]
+        return max(told, default=None)
+
     def best(self) -> EvaluationLine | None:
         """The evaluation whose weights were kept: the best score, and of equals the first."""
         lines = self.evaluations("validation")
@@ -241,10 +251,23 @@ def write_info(folder: Path, info: RunInfo) -> None:
     write_whole(folder / RUN, text + "\n", "give another --out")
 
 
+def refuse_taken(folder: Path, overwrite: bool) -> None:
+    """BundleError where the folder holds something that would be lost, or is no run at all."""
+    if not os.path.isdir(folder) or not os.listdir(folder):  # which say no to a name too long for a path
+        return
+    if not (folder / RUN).exists():
+        raise BundleError(f"{folder} holds something that is no training run; it is not replaced. Give another --out.")
+    if not overwrite:
+        raise BundleError(
+            f"{folder} holds a training run already: go on with it (--resume {quote(str(folder))}), replace it "
+            "(--overwrite), or give another --out."
+        )
+
+
 def digest(folder: Path) -> str:
     """Of run.json as it stands."""
     with explained(folder / RUN):
-        return f"sha256:{hashlib.sha256((folder / RUN).read_bytes()).hexdigest()}"
+        return sha256((folder / RUN).read_bytes())
 
 
 def read_journal(folder: str | Path) -> Journal:

@@ -107,8 +107,3 @@ def l1_decay(logit: Tensor, weight: Tensor, y: Tensor, strength: float) -> Tenso
     """
     sign = 2 * y.to(logit.dtype) - 1
     return F.softplus(-sign * logit) + strength * weight.abs().sum()
-
-
-def mean(losses: Tensor) -> Tensor:
-    """The mean over the rows."""
-    return losses.mean()

@@ -43,11 +43,11 @@ class Processes:
         dist.all_reduce(tensor)
         return tensor.tolist()
 
-    def agree(self, value: bool) -> bool:
+    def any(self, value: bool) -> bool:
         """Whether it is true for any process."""
         return self.total([float(value)])[0] > 0
 
-    def told(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """What the first process has."""
         if self.world == 1:
             return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from potemkin.core import quantiles
 from potemkin.core.checks import number
+from potemkin.core.files import sha256
 from potemkin.core.notation import Noted
 from potemkin.core.random import RowStreams
 from potemkin.core.registry import register
@@ -149,7 +149,7 @@ class PerExample(Noted):
     @property
     def fingerprint(self) -> str:
         """Of the radii."""
-        return f"sha256:{hashlib.sha256(self._read().tobytes()).hexdigest()}"
+        return sha256(self._read().tobytes())
 
     def _read(self) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         if "_radii" not in vars(self):

@@ -35,10 +35,11 @@ class Settings(Noted):
         evaluate_every, checkpoint_every, log_every: steps; None: an epoch, of the log 50 steps.
         evaluation_examples: size of the fixed subsets of training and validation data that are evaluated.
         evaluation_steps: of the PGD audit there.
-        patience: evaluations without a better validation robust accuracy before the run stops; None: never.
+        patience: evaluations on validation without better weights before the run stops; None: never.
         keep_checkpoints: how many are kept.
         stop_on: names of alarms that stop the run.
-        rollback: after catastrophic overfitting or NaN, back to the last good weights, and PGD for an epoch.
+        rollback: after catastrophic overfitting or NaN, back to the last good weights, and PGD for an epoch; at most 3
+            times, and not at the last step.
         audit_examples: of the audit at the end; 0 for none.
     """
 

@@ -91,7 +91,7 @@ class Tensors:
         `as_it_was`: refuse what would make another run of it, a changed run.json or a network with other code.
         """
         state, names, sameness = checkpoint.numbers(self._folder, step)
-        if as_it_was and sameness.get("run") != self._processes.told(digest(self._folder)):
+        if as_it_was and sameness.get("run") != self._processes.broadcast(digest(self._folder)):
             raise BundleError(
                 f"{self._folder / RUN} was changed after the checkpoint at step {step}: what goes on would be another "
                 "run. Put it back as it was, or start another with another --out."

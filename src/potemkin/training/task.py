@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +12,10 @@ from torch import nn
 from potemkin import __version__
 from potemkin.core.canonical import show
 from potemkin.core.explain import counted, listed
+from potemkin.core.files import sha256
 from potemkin.data.arrays import ArraySource
 from potemkin.data.checks import check_source
+from potemkin.data.iterable import LoaderSource
 from potemkin.data.sampling import choose, known_labels
 from potemkin.data.source import DataSource, Ints, fingerprint
 from potemkin.errors import ConfigError, DataError, ModelError
@@ -63,6 +64,7 @@ class Task:
     def __post_init__(self) -> None:
         try_out(self.model, self.data.input_shape)
         self._check_learns()
+        self._check_order()
         self._divide()
         for source, positions in self._sources():
             self.check_like(source, positions)
@@ -95,7 +97,21 @@ class Task:
             )
         check_source(source, box=self.box, classes=self.model.classes, positions=positions)
 
+    def _check_order(self) -> None:
+        for source in (self.data, self.extra):
+            if isinstance(source, LoaderSource):
+                raise DataError(
+                    f"{source.name} hands out examples in an order of its own, and training draws them in another: "
+                    "give what it reads from, loader.dataset, or arrays."
+                )
+
     def _check_learns(self) -> None:
+        others = {str(t.dtype) for t in self.model.net.parameters() if t.dtype != torch.float32}
+        if others:
+            raise ModelError(
+                f"The model {self.model.name} has parameters of type {listed(sorted(others))}: training keeps them in "
+                "float32. Give net.float(); precision='bf16' computes in bfloat16 all the same."
+            )
         if not any(parameter.requires_grad for parameter in self.model.net.parameters()):
             raise ModelError(
                 f"The model {self.model.name} has no parameter that learns: none at all, or requires_grad is off "
@@ -248,7 +264,7 @@ def only(source: DataSource, places: Ints) -> ArraySource:
 def architecture(net: nn.Module) -> str:
     """sha256 over names, shapes and types of all parameters and buffers: what a checkpoint has to fit."""
     parts = [f"{name} {tuple(t.shape)} {t.dtype}" for name, t in sorted(net.state_dict().items())]
-    return "sha256:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return sha256("\n".join(parts).encode())
 
 
 def _brought(source: DataSource, spec: str | None, used: int | None = None) -> Brought:
@@ -272,7 +288,7 @@ def _brought(source: DataSource, spec: str | None, used: int | None = None) -> B
 
 def _labels(source: DataSource) -> str | None:
     labels = known_labels(source)
-    return None if labels is None else f"sha256:{hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()}"
+    return None if labels is None else sha256(np.ascontiguousarray(labels).tobytes())
 
 
 def _said(value: object) -> object:

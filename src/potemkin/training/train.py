@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from potemkin.core.explain import first_line
+from potemkin.core.memory import out_of_memory
 from potemkin.core.notation import parse
 from potemkin.data.load import load_data
 from potemkin.errors import ConfigError, TrainingError, suggest
@@ -23,7 +24,7 @@ from potemkin.models.run_folder import WEIGHTS
 from potemkin.models.weights import load_weights
 from potemkin.training.assemble import judged_copy, trainer_of
 from potemkin.training.folder import finish, open_folder, start_point
-from potemkin.training.journal import Journal, read_journal
+from potemkin.training.journal import AUDIT, Journal, read_journal
 from potemkin.training.parallel import Processes, start_processes
 from potemkin.training.recipes.base import Recipe
 from potemkin.training.settings import Settings
@@ -32,7 +33,7 @@ from potemkin.training.telling import Ears, Tick
 from potemkin.training.trainer import Trainer
 from potemkin.training.watch import Watch
 
-AUDIT = ("apgd()", "apgd(objective=DLR(), targets=9)")
+FINAL_ATTACKS = ("apgd()", "apgd(objective=DLR(), targets=9)")
 """Of the audit at the end: APGD on cross-entropy, then at each of the nine likeliest classes."""
 
 
@@ -73,7 +74,8 @@ def train(
 
     Args:
         model: a `Classifier`, or an nn.Module that takes inputs in [0, 1]; trained from the weights it has, in place:
-            afterwards it holds the last weights, `Run.model` the best.
+            afterwards it holds the last weights, `Run.model` the best. With several processes use `Run.model`: FSDP
+            leaves its shards in the network, `sync_batchnorm` layers that need the processes.
         data: training data, anything that `load_data` reads.
         recipe: such as `recipes.trades(eps=8/255)`, or its notation.
         out: folder of the run: run.json, log.jsonl, checkpoints, model.safetensors, audit/.
@@ -160,9 +162,8 @@ def _carry_out(
 def _run(trainer: Trainer) -> None:
     try:
         trainer.run()
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
-        if not memory:
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
             raise
         raise TrainingError(
             f"Memory ran out at step {trainer.state.step} ({first_line(error)}). Lower batch_size, or raise accumulate "
@@ -184,8 +185,8 @@ def _audit(task: Task, folder: Path, judged: Classifier, watch: Watch) -> Record
             raise KeyboardInterrupt
 
     return audit(
-        judged, source, task.recipe.threats[0], AUDIT, seed=task.settings.seed, progress=told,
-        examples=min(task.settings.audit_examples, len(source)), out=folder / "audit", overwrite=True,
+        judged, source, task.recipe.threats[0], FINAL_ATTACKS, seed=task.settings.seed, progress=told,
+        examples=min(task.settings.audit_examples, len(source)), out=folder / AUDIT, overwrite=True,
     )  # fmt: skip
 
 

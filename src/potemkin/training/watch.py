@@ -11,7 +11,7 @@ from typing import Any, Literal
 from potemkin.training import alarms
 from potemkin.training.evaluation import Evaluator, Subset
 from potemkin.training.export import write_best
-from potemkin.training.journal import AlarmLine, AnyLine, Cost, EvaluationLine, MarkLine, Passes, StepLine
+from potemkin.training.journal import AlarmLine, AnyLine, Cost, EvaluationLine, MarkLine, Passes, StepLine, read_journal
 from potemkin.training.learner import Meter
 from potemkin.training.parallel import Processes
 from potemkin.training.settings import Settings
@@ -82,7 +82,7 @@ class Watch:
     def _look(self, step: int, last: bool, learning_rate: float) -> AnyLine | None:
         """Log, evaluate, save and stop where it is time for it."""
         settings = self.settings
-        asked = self.processes.agree(self.ears.stop_asked()) if self._looks_up(step) else False
+        asked = self.processes.any(self.ears.stop_asked()) if self._looks_up(step) else False
         evaluates = last or self._due(step, settings.evaluate_every or self.pace.epoch)
         saves = last or asked or self._due(step, settings.checkpoint_every or self.pace.epoch)
         line: AnyLine | None = None
@@ -124,7 +124,7 @@ class Watch:
     def _log_steps(self, learning_rate: float) -> StepLine:
         self._count()
         means = self.window.flush(self.processes)
-        if self.processes.agree(not self.tensors.finite()):
+        if self.processes.any(not self.tensors.finite()):
             means["loss"] = None  # it was finite yet, but what was learnt from it is not
         line = StepLine(
             step=self.state.step, epoch=self._epoch, seconds=self._seconds, cost=_cost(self.state.cost),
@@ -142,7 +142,7 @@ class Watch:
             line = self.evaluator.judge(part, self.state.step, self._epoch, weights)
             lines.append(line)
         self._count()
-        lines = [line.model_copy(update={"cost": _cost(self.state.cost)}) for line in lines]
+        lines = [line.model_copy(update={"cost": _cost(self.state.cost), "seconds": self._seconds}) for line in lines]
         for line in lines:
             self.evaluations[line.part].append(line)
         self.log.write(lines)
@@ -161,9 +161,9 @@ class Watch:
             self.state.best, self.state.since_best = list(line.score), 0
             if self.processes.first:
                 write_best(self.folder, self.evaluator.judged.net)
-            self._mark("best", f"validation robust accuracy {line.robust_accuracy}, clean {line.clean_accuracy}")
+            self.mark("best", f"validation robust accuracy {line.robust_accuracy}, clean {line.clean_accuracy}")
         if patience is not None and self.state.since_best >= patience:
-            self.state.stopped = f"no better validation robust accuracy in {patience} evaluations"
+            self.state.stopped = f"nothing better on validation in {patience} evaluations"
 
     def _raise_alarms(self, found: Mapping[str, AlarmLine | None]) -> None:
         """Tell each alarm once while it lasts, and do what the settings say."""
@@ -195,15 +195,18 @@ class Watch:
         self.tensors.read(self.state.good)
         self.state.rollbacks += 1
         self.state.recovers_until = self.state.step + self.pace.epoch
-        self._mark("rolled back", f"to the weights of step {self.state.good}; what is attacked, by PGD for an epoch")
+        self.mark("rolled back", f"to the weights of step {self.state.good}; what is attacked, by PGD for an epoch")
 
     def _save(self) -> None:
         good = self.state.good
         spared = {good} if good is not None and self.settings.rollback else set()
         self.tensors.save(self.state, self._seconds, self.settings.keep_checkpoints, spared)
 
-    def _mark(self, what: Any, message: str) -> None:
-        self.log.write([MarkLine(step=self.state.step, epoch=self._epoch, what=what, message=message)])
+    def mark(self, what: Any, message: str, *, once: bool = False) -> None:
+        """Say in the log that something happened; `once`: unless it says so already."""
+        line = MarkLine(step=self.state.step, epoch=self._epoch, what=what, message=message)
+        if not (once and self.processes.first and line in read_journal(self.folder).marks()):
+            self.log.write([line])
 
     def tell_audit(self, settled: int, total: int) -> None:
         """Tell how far the audit at the end is."""

@@ -16,7 +16,7 @@ from pages import Page
 from potemkin.errors import BundleError
 from potemkin.report.render import render
 from potemkin.report.training import CONTENTS, render_training
-from potemkin.training.alarms import ALARMS
+from potemkin.training.alarms import ALARMS, title
 from potemkin.training.journal import AnyLine, Brought, MarkLine, read_journal
 
 SHARES = {"clean": 0.5, "robust": 0.2, "training_attack": 0.25, "one_step": 0.3}
@@ -140,7 +140,7 @@ def test_alarms_stand_at_the_top_in_the_verdict_and_in_full(tmp_path: Path) -> N
 def test_without_alarms_it_says_what_was_watched_for_and_what_could_not_be_seen(tmp_path: Path) -> None:
     watched = made(tmp_path / "a", healthy()).text
     for alarm in ALARMS.values():
-        assert f"{alarm.title} {alarm.meaning[0].upper()}{alarm.meaning[1:]}." in watched
+        assert f"{title(alarm.name)} {alarm.meaning[0].upper()}{alarm.meaning[1:]}." in watched
     assert "Not watched" not in watched
     blind = made(tmp_path / "b", [step_of(100, eps=None)]).text
     assert "Not watched: there was no evaluation to see it in." in blind
@@ -175,7 +175,7 @@ def test_cost_is_shared_out_by_purpose(tmp_path: Path) -> None:
     assert "Attack 76.3 % · 128 000 forwards + 128 000 backwards" in seen
     assert "6.667 passes of the attack for each pass of learning" in seen
     assert "Wall clock 35 s" in seen
-    assert "Images per second 365.7" in seen
+    assert "Examples per second 365.7" in seen
 
 
 def test_a_long_log_is_thinned_and_says_so(tmp_path: Path) -> None:

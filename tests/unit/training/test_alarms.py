@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from journals import evaluation_of, healthy, step_of
+from potemkin.core.notation import parse
 from potemkin.training import alarms
 from potemkin.training.alarms import ALARMS
 from potemkin.training.detectors import (
@@ -335,7 +336,10 @@ def test_not_learning_waits_for_something_to_judge(changed: dict[str, Any], prog
 def test_without_an_adversary_weights_are_chosen_by_clean_accuracy() -> None:
     first, last = line(300, 300, 290, 200), line(480, 480, 60, 5)
     assert first.score > last.score
-    assert first.model_copy(update={"attacked": False}).score < last.model_copy(update={"attacked": False}).score
+    assert first.model_copy(update={"defends": False}).score < last.model_copy(update={"defends": False}).score
+    notation = {name: f"{name}()" for name in ("pgd_at", "free", "kurakin", "softplus", "standard", "l1_logistic")}
+    defends = {name: parse(text, kind="recipe").defends for name, text in notation.items()}  # type: ignore[union-attr]
+    assert [name for name in defends if not defends[name]] == ["standard", "l1_logistic"]
 
 
 def test_each_alarm_can_be_told_and_only_those_that_settings_know() -> None:

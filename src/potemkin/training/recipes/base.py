@@ -25,7 +25,6 @@ from potemkin.training.augment import Cutmix, Mixup
 from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
-from potemkin.training.losses import mean
 from potemkin.training.radius import PerExample, is_radius
 
 NORMS: dict[str, Any] = {"Linf": Linf, "L2": L2, "L1": L1}
@@ -88,12 +87,17 @@ class Recipe(Noted, ABC):
     def learn_clean(self, learner: Learner, given: Examples) -> Learnt:
         """Mean cross-entropy of clean rows: what is left of a recipe where nothing is attacked."""
         logits = learner.learn(given.x)
-        return Learnt(mean(given.cross_entropy(logits, self.label_smoothing)), logits.detach(), given.y)
+        return Learnt(given.cross_entropy(logits, self.label_smoothing).mean(), logits.detach(), given.y)
 
     @property
     def replays(self) -> int:
         """Steps taken on every batch before the next comes."""
         return 1
+
+    @property
+    def defends(self) -> bool:
+        """Whether it trains for robustness, so that the best weights are the most robust ones."""
+        return self.adversary is not None or self.replays > 1
 
     @property
     def differentiates_twice(self) -> bool:
@@ -168,6 +172,13 @@ class Recipe(Noted, ABC):
         return Adversary(attack, stretch, self.keep, self.inner)
 
 
+def together(learner: Learner, given: Examples, attacked: Attacked) -> tuple[Tensor, Tensor, Examples]:
+    """Logits of the clean rows and of what was made of them, from one batch, and the examples of the latter."""
+    points, repeats = at(given, attacked)
+    both = learner.learn(torch.cat([given.x, points]))
+    return both[: len(given)], both[len(given) :], repeats
+
+
 class OnAttacked(Recipe):
     """Recipes that learn from adversarial rows alone: mean cross-entropy at x'."""
 
@@ -176,7 +187,7 @@ class OnAttacked(Recipe):
             return self.learn_clean(learner, given)
         points, given = at(given, attacked)
         logits = learner.learn(points)
-        loss = mean(given.cross_entropy(logits, self.label_smoothing))
+        loss = given.cross_entropy(logits, self.label_smoothing).mean()
         return Learnt(loss, attacked=logits.detach(), attacked_labels=given.y)
 
 

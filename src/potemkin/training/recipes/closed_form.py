@@ -17,7 +17,7 @@ from potemkin.training.augment import Cutmix, Mixup
 from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
-from potemkin.training.losses import adversarial_softplus, l1_decay, mean
+from potemkin.training.losses import adversarial_softplus, l1_decay
 from potemkin.training.radius import is_radius
 from potemkin.training.recipes.base import Recipe
 
@@ -40,7 +40,7 @@ class _Logistic(Recipe):
 
     def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:
         logits = learner.learn(given.x)
-        loss = mean(self.rows(logits[:, 1] - logits[:, 0], linear_weight(learner.plain), given.y))
+        loss = self.rows(logits[:, 1] - logits[:, 0], linear_weight(learner.plain), given.y).mean()
         return Learnt(loss, logits.detach(), given.y)
 
     @abstractmethod
@@ -62,13 +62,17 @@ class softplus(_Logistic):
         if self.sets or self.norm != "Linf" or self.eps_ramp or is_radius(self.eps):
             raise ConfigError(f"{show(self)}: the closed form is for Linf and one eps, a number, throughout the run.")
 
-    def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:
-        if learner.preprocessing is not None:
+    @property
+    def defends(self) -> bool:
+        return True  # the worst case is in the loss
+
+    def check_model(self, model: Classifier, input_shape: Sequence[int]) -> None:
+        super().check_model(model, input_shape)
+        if model.preprocessing is not None:
             raise ModelError(
                 "softplus() knows the worst case in the units of the linear layer's own inputs, and this model has a "
                 "preprocessing (mean, std) before it: leave that out."
             )
-        return super().loss(learner, given, attacked)
 
     def rows(self, logit: Tensor, weight: Tensor, y: Tensor) -> Tensor:
         return adversarial_softplus(logit, weight, y, self.radius)

@@ -38,8 +38,10 @@ class free(OnAttacked):
     def __post_init__(self) -> None:
         super().__post_init__()
         number("replay", self.replay, low=1, integer=True)
-        if self.sets or self.awp or self.keep != "last":
-            raise ConfigError("free() takes one set by eps and norm, and neither awp nor keep='best'.")
+        if self.sets or self.awp or self.keep != "last" or self.inner != "eval":
+            raise ConfigError(
+                "free() takes one set by eps and norm, and neither awp, keep nor inner: it has no attack apart."
+            )
 
     @property
     def replays(self) -> int:

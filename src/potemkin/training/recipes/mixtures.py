@@ -17,7 +17,7 @@ from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
 from potemkin.training.losses import alpha_mix, mixed_loss
 from potemkin.training.radius import HalfNormal
-from potemkin.training.recipes.base import Recipe, at
+from potemkin.training.recipes.base import Recipe, at, together
 
 
 @register("recipe")
@@ -52,9 +52,7 @@ class goodfellow(Recipe):
     def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:
         if attacked is None:
             return self.learn_clean(learner, given)
-        points, repeats = at(given, attacked)
-        both = learner.learn(torch.cat([given.x, points]))
-        clean, adversarial = both[: len(given)], both[len(given) :]
+        clean, adversarial, repeats = together(learner, given, attacked)
         loss = alpha_mix(
             given.cross_entropy(clean, self.label_smoothing),
             repeats.cross_entropy(adversarial, self.label_smoothing),
@@ -71,7 +69,7 @@ class kurakin(Recipe):
         L = (sum_clean L_i + weight * sum_adv L_i) / ((m - k) + weight * k)
 
     Args:
-        eps: `HalfNormal(16/255, 8/255)`; a number for a fixed eps, at which alone the network then is robust.
+        eps: `HalfNormal(16/255, 8/255)`; a number for a fixed eps, at which alone the network then resists one step.
         share: k / m, in [0, 1].
         weight: lambda, above 0.
         attack_by: `step_ll()` or `step_rnd()`, which use no true label and leak none; `fgsm()`, `bim()`,

@@ -6,19 +6,20 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from potemkin.attacks.parts.starts import Inside, TruncatedNormal
 from potemkin.attacks.recipes.pgd import pgd
+from potemkin.core.canonical import show
 from potemkin.core.checks import number
 from potemkin.core.registry import register
+from potemkin.errors import ConfigError
 from potemkin.threat.objectives import KL, CrossEntropy, Objective
 from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
-from potemkin.training.losses import mart_rows, mean, trades_divergence
-from potemkin.training.recipes.base import OnAttacked, Recipe, at
+from potemkin.training.losses import mart_rows, trades_divergence
+from potemkin.training.recipes.base import OnAttacked, Recipe, together
 
 
 @register("recipe")
@@ -79,9 +80,7 @@ class _CleanAndAttacked(Recipe):
     def loss(self, learner: Learner, given: Examples, attacked: Attacked | None) -> Learnt:
         if attacked is None:
             return self.learn_clean(learner, given)
-        points, repeats = at(given, attacked)
-        both = learner.learn(torch.cat([given.x, points]))
-        clean, adversarial = both[: len(given)], both[len(given) :]
+        clean, adversarial, repeats = together(learner, given, attacked)
         again = clean if len(repeats) == len(given) else clean.repeat(len(repeats) // len(given), 1)
         loss = self.combine(given, clean, repeats, again, adversarial)
         return Learnt(loss, clean.detach(), given.y, adversarial.detach(), repeats.y)
@@ -118,8 +117,8 @@ class trades(_CleanAndAttacked):
     climbs: ClassVar[Objective] = KL()
 
     def combine(self, given: Examples, clean: Tensor, repeats: Examples, again: Tensor, adversarial: Tensor) -> Tensor:
-        natural = mean(given.cross_entropy(clean, self.label_smoothing))
-        return natural + self.beta * mean(trades_divergence(again, adversarial))
+        natural = given.cross_entropy(clean, self.label_smoothing).mean()
+        return natural + self.beta * trades_divergence(again, adversarial).mean()
 
 
 @register("recipe")
@@ -130,7 +129,7 @@ class mart(_CleanAndAttacked):
     Args:
         beta: the paper's lambda.
         steps, relative_step_size: of the inner attack, which climbs the cross-entropy.
-        For all others see `Recipe`; labels are not smoothed, and mixed rows count as their heavier label.
+        For all others see `Recipe`; no label_smoothing; mixed rows count as their heavier label.
 
     Cost per row: steps forwards and input backwards, then 2 forwards and their backwards.
     Source: Wang et al. 2020, Algorithm 1; lambda 5 (paper), 6 (the authors' code).
@@ -140,5 +139,10 @@ class mart(_CleanAndAttacked):
 
     beta: float = 5.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_smoothing:
+            raise ConfigError(f"{show(self)}: MART's loss is for whole labels; leave label_smoothing out.")
+
     def combine(self, given: Examples, clean: Tensor, repeats: Examples, again: Tensor, adversarial: Tensor) -> Tensor:
-        return mean(mart_rows(again, adversarial, repeats.y, self.beta))
+        return mart_rows(again, adversarial, repeats.y, self.beta).mean()

@@ -11,8 +11,10 @@ from torch.nn import functional as F
 
 from potemkin.attacks.parts.starts import Center, Inside
 from potemkin.attacks.recipes.pgd import pgd
+from potemkin.core.canonical import show
 from potemkin.core.checks import number
 from potemkin.core.registry import register
+from potemkin.errors import ConfigError
 from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner, held
@@ -20,9 +22,25 @@ from potemkin.training.losses import alignment
 from potemkin.training.recipes.base import OnAttacked
 
 
+@dataclass(frozen=True, repr=False, kw_only=True)
+class _OneStep(OnAttacked):
+    """One step along the gradient."""
+
+    relative_step_size: float = 1.0
+    start: Any = Center()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.adversary  # noqa: B018 (the attack checks its own arguments)
+
+    @property
+    def adversary(self) -> Adversary:
+        return self._adversary(pgd(steps=1, relative_step_size=self.relative_step_size, start=self.start))
+
+
 @register("recipe")
 @dataclass(frozen=True, repr=False, kw_only=True)
-class fast(OnAttacked):
+class fast(_OneStep):
     """Fast adversarial training: FGSM from a random point, a step a little longer than eps.
 
         x' = P(x + u + alpha sign grad CE(f(x + u), y)),   u ~ U(-eps, eps),   alpha = 1.25 eps
@@ -39,14 +57,6 @@ class fast(OnAttacked):
 
     relative_step_size: float = 1.25
     start: Any = Inside()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.adversary  # noqa: B018 (the attack checks its own arguments)
-
-    @property
-    def adversary(self) -> Adversary:
-        return self._adversary(pgd(steps=1, relative_step_size=self.relative_step_size, start=self.start))
 
 
 @register("recipe")
@@ -82,7 +92,7 @@ class n_fgsm(OnAttacked):
 
 @register("recipe")
 @dataclass(frozen=True, repr=False, kw_only=True)
-class grad_align(OnAttacked):
+class grad_align(_OneStep):
     """FGSM training with a penalty on gradients that turn within the ball.
 
         CE(f(x'), y) + weight * (1 - cos(g(x), g(x + u))),   g = grad_x CE(f(.), y),   u ~ U(-eps, eps)
@@ -91,7 +101,7 @@ class grad_align(OnAttacked):
         weight: the paper's lambda.
         relative_step_size: of the FGSM step in units of eps.
         start: `Center()`, or `Inside()`.
-        For all others see `Recipe`.
+        For all others see `Recipe`; one set; for the penalty mixed rows count as their heavier label.
 
     Cost per row: 1 forward, 1 input backward, then 3 forwards and as many backwards, two of them twice differentiated.
     Source: Andriushchenko and Flammarion 2020, equation (6); weight 0.2 at eps 8/255.
@@ -99,17 +109,12 @@ class grad_align(OnAttacked):
     """
 
     weight: float = 0.2
-    relative_step_size: float = 1.0
-    start: Any = Center()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         number("weight of grad_align", self.weight, low=0.0)
-        self.adversary  # noqa: B018 (the attack checks its own arguments)
-
-    @property
-    def adversary(self) -> Adversary:
-        return self._adversary(pgd(steps=1, relative_step_size=self.relative_step_size, start=self.start))
+        if len(self.sets) > 1:
+            raise ConfigError(f"{show(self)}: the penalty is for one set; give eps and norm.")
 
     @property
     def differentiates_twice(self) -> bool:
