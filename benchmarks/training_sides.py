@@ -9,7 +9,7 @@ import select
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,8 @@ class Bare:
         self.asked = copy.deepcopy(self.net).eval()
         if folded:
             folding = Folding.of(self.asked, x[:2], torch.bfloat16 if way.bf16 else None)
-            ExitStack().enter_context(folding.applied())  # never left
+            self._folded = folding.applied()  # held, and never left: were it collected, it would unfold
+            self._folded.__enter__()
 
     def _loss(self, net: nn.Module, x: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
