@@ -55,7 +55,7 @@ def save(
     except OSError as error:
         problem = error
     if processes.any(problem is not None):  # before anything that all take part in
-        raise _unwritten(folder, step, problem)
+        raise _unwritten(folder, step, problem) from problem
     try:
         packed = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         with _quiet():
