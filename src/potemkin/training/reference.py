@@ -47,11 +47,11 @@ REFERENCES: dict[str, Reference] = {
         Settings(epochs=16, batch_size=128, optimiser=AdamW(learning_rate=2e-3), schedule=Cosine(), precision="bf16"),
     ),
     "fashion": Reference(
-        "small_cnn(width=16)",
+        "resnet(width=16, channels=1)",
         "$POTEMKIN_DATA/fashion_mnist/train.npz",
         "$POTEMKIN_DATA/fashion_mnist/test.npz",
-        pgd_at(eps=0.1, stretch=1.1, steps=7, augment=(Flip(),), average=EMA(0.999)),
-        Settings(epochs=12, batch_size=128, optimiser=AdamW(learning_rate=2e-3), schedule=Cosine(), precision="bf16"),
+        pgd_at(eps=0.1, steps=5, average=EMA(0.998)),
+        Settings(epochs=14, optimiser=SGD(learning_rate=0.2, nesterov=True), precision="bf16"),
     ),
     "cifar10": Reference(
         "resnet",
