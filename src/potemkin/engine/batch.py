@@ -15,7 +15,7 @@ from torch import Tensor
 
 from potemkin.attacks.program import Asks, Program, Reply, Rows, map_tensors
 from potemkin.core.random import RowStreams
-from potemkin.core.rows import finite, flat, pad_rows, round_up, select
+from potemkin.core.rows import finite, pad_rows, peak, round_up, select
 from potemkin.engine.lane import Lane, LaneState
 from potemkin.models.oracle import Meter, Oracle
 from potemkin.threat.goals import Aim
@@ -262,6 +262,6 @@ def _written(at: Tensor, whole: Tensor, row: Tensor) -> Tensor:
 
 def _useful(gradient: Tensor) -> Tensor:
     """(B,) bool: finite and not all zero. The maximum is NaN where any coordinate is."""
-    peak = flat(gradient).abs().amax(dim=1)
-    useful: Tensor = (peak > 0) & torch.isfinite(peak)
+    largest = peak(gradient)
+    useful: Tensor = (largest > 0) & torch.isfinite(largest)
     return useful

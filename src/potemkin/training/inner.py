@@ -11,7 +11,7 @@ from torch import Tensor
 
 from potemkin.attacks.drive import ask
 from potemkin.attacks.program import Asks, Attack, Program, Reply, Rows
-from potemkin.core.rows import flat
+from potemkin.core.rows import peak
 from potemkin.threat.goals import NO_TARGET, Aim
 from potemkin.threat.objectives import KL
 from potemkin.threat.sets.base import PerturbationSet, Region
@@ -100,8 +100,8 @@ class Adversary:
         moves = program.cost(steps)[0] - 1  # phases make more queries than moves
         for _ in range(moves):
             reply = ask(program, rows, logits, state)
-            peak = flat(reply.gradient).abs().amax(dim=1)
-            usable |= (peak > 0) & (peak < torch.inf)  # false for NaN, too
+            largest = peak(reply.gradient)
+            usable |= (largest > 0) & (largest < torch.inf)  # false for NaN, too
             state = program.step(rows, state, reply)
         if self.keep == "last":
             return state.query, usable, moves

@@ -76,12 +76,16 @@ class Learner:
 
             yield logits
 
+    def laid_out(self, x: Tensor) -> Tensor:
+        """The same values (B, *shape) in the memory format that the network computes in."""
+        if self.channels_last and x.dim() == 4:
+            return x.contiguous(memory_format=torch.channels_last)
+        return x
+
     def _logits(self, net: nn.Module, x: Tensor) -> Tensor:
         inside = x if self.preprocessing is None else self.preprocessing(x)
-        if self.channels_last and inside.dim() == 4:
-            inside = inside.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            returned = net(inside)
+            returned = net(self.laid_out(inside))
         logits, _ = as_logits(returned, len(x), self.classes)
         self.classes = logits.shape[1]
         return logits.float()

@@ -96,6 +96,8 @@ class Trainer:
         given = as_examples(batches, processes.device, seed, epoch, salt, step / self.steps, step)
         for part in self.recipe.augment:
             given = part.apply(given)
+        # Once a step: a search whose points and gradients lie differently in memory converts them at every move.
+        given.x = self.learner.laid_out(given.x)
         size = len(given) // self.settings.accumulate
         return [given.rows(k * size, (k + 1) * size) for k in range(self.settings.accumulate)]
 

@@ -88,6 +88,18 @@ def test_norm_of_nothing_and_of_nan(p: float) -> None:
     assert found[1].item() == pytest.approx(_norm_in_python([1.0, -2.0], p))
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_peak_is_the_largest_of_each_row_however_it_lies_in_memory(shape: tuple[int, ...]) -> None:
+    x = some(5, *shape)
+    expected = [max(abs(v) for v in row.flatten().tolist()) for row in x]
+    turned = x.permute(*reversed(range(x.ndim))).contiguous().permute(*reversed(range(x.ndim)))
+    assert rows.peak(x).tolist() == rows.peak(turned).tolist() == expected
+    assert rows.peak(x[:0]).shape == (0,) and rows.peak(torch.zeros(3, *shape, 0)).tolist() == [0.0] * 3
+    x[2], x[3] = math.nan, -math.inf
+    found = rows.peak(x).tolist()
+    assert math.isnan(found[2]) and found[3] == math.inf and found[:2] == expected[:2]
+
+
 def test_norm_in_float64_sees_what_float32_squares_away() -> None:
     x = torch.full((2, 4), 1e-30)
     assert rows.norm(x, 2, torch.float64).tolist() == pytest.approx([2e-30, 2e-30], rel=1e-6)

@@ -62,6 +62,22 @@ def test_a_row_draws_the_same_whatever_extra_rows_are_mixed_in() -> None:
     assert len(shared) == 2 and all(torch.equal(mixed[row], other[row]) for row in shared), "extra rows alike"
 
 
+def test_a_search_stays_in_the_memory_format_of_the_network_and_finds_the_same(tmp_path: Path) -> None:
+    data = pk.load_data((torch.rand(16, 3, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 3))
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    found = []
+    for channels_last in (False, True):
+        settings = Settings(batch_size=8, evaluation_examples=8, channels_last=channels_last)
+        task, alone = Task(Classifier(net), data, pgd_at(eps=0.1, steps=3), settings), Processes(0, 1, CPU)
+        trainer = trainer_of(task, tmp_path / "run", alone, judged_copy(task, alone))
+        given = trainer.parts(next(trainer.stream.from_step(0)))[0]
+        found.append(trainer._attack(given).points)  # type: ignore[union-attr]
+        memory = torch.channels_last if channels_last else torch.contiguous_format
+        assert given.x.is_contiguous(memory_format=memory) and found[-1].is_contiguous(memory_format=memory)
+    assert (found[0] - found[1]).abs().max() <= 0.2 and (found[0] != given.x).any()
+    assert ((found[0] - found[1]).abs() > 1e-6).float().mean() < 0.02  # signs of gradients that rounding decides
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Trainer]:
     """A trainer that has not begun."""
