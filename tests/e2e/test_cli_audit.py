@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import potemkin as pk
-from cli_run import MODELS, Answer, Cli, run, save, tiny
+from cli_run import MODELS, Answer, Cli, save, tiny
 from potemkin.cli.threats import DEFAULT_ATTACKS
 from potemkin.evaluate.bundle_read import read_bundle
 from potemkin.report.provenance import commands
@@ -26,11 +26,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save(tmp_path / "good.npz", *tiny())
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    return lambda *words: run(capsys, *words)
 
 
 def lines_of(answer: Answer, start: str) -> list[str]:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import potemkin as pk
-from cli_run import MODELS, Answer, Cli, run, save, tiny
+from cli_run import MODELS, Answer, Cli, save, tiny
 from potemkin.core.canonical import show
 from potemkin.core.registry import entries
 from potemkin.evaluate.bundle_read import read_bundle
@@ -35,19 +35,7 @@ DIGITS = ("train", "digits-cnn", "digits", "--recipe", RECIPE, *LEARNS, *SHORT)
 OWN = ("train", "models.py:good", "good.npz", "--recipe", RECIPE, "--batch-size", "8", "--device", "cpu", *SHORT)
 ATTACK = ("--threat", "Linf(0.1)", "--attack", "fgsm()", "--device", "cpu")
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's folder with a model and data, and nothing else."""
-    (tmp_path / "models.py").write_text(MODELS, encoding="utf-8")
-    save(tmp_path / "good.npz", *tiny(64))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    return lambda *words: run(capsys, *words)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def lines_of(answer: Answer, start: str) -> list[str]:

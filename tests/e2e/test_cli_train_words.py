@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_run import MODELS, Answer, Cli, run, save, tiny, tree
+from cli_run import Answer, Cli, save, tiny, tree
 from potemkin.core.canonical import default_text
 from potemkin.training.recipes.base import Recipe
 from potemkin.training.settings import Settings
@@ -16,19 +16,7 @@ from potemkin.training.settings import Settings
 OWN = ("train", "models.py:good", "good.npz", "--recipe", "pgd_at(eps=0.1, steps=2)", "--batch-size", "8")
 SHORT = ("--epochs", "1", "--device", "cpu", "--set", "evaluation_examples=16", "--set", "audit_examples=0")
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's folder with a model and data, and nothing else."""
-    (tmp_path / "models.py").write_text(MODELS, encoding="utf-8")
-    save(tmp_path / "good.npz", *tiny(64))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    return lambda *words: run(capsys, *words)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def refused(answer: Answer, code: int, *told: str) -> None:

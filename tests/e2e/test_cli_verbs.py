@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import potemkin
-from cli_run import MODELS, Cli, run, save, tiny, tree
+from cli_run import MODELS, Cli, save, tiny, tree
 from potemkin.core.explain import counted
 from potemkin.core.registry import entries
 from potemkin.evaluate.rates import Rates
@@ -22,11 +22,6 @@ from potemkin.evaluate.recheck import RIGHT_AFTER_ALL
 
 AUDIT = ("audit", "models.py:good", "good.npz", "--threat", "Linf(0.1)", "--attack", "fgsm()")
 BRING = ("--model", "models.py:good", "--data", "good.npz")
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    return lambda *words: run(capsys, *words)
 
 
 @pytest.fixture

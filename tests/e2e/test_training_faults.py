@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import potemkin as pk
-from cli_run import MODELS, Cli, run, save, tiny, tree
+from cli_run import MODELS, Cli, save, tiny, tree
 from potemkin.errors import BundleError, ConfigError, ModelError, PotemkinError, TrainingError
 from potemkin.training import checkpoint
 from potemkin.training.journal import read_journal
@@ -31,20 +31,6 @@ from trained import RECIPE, checkpoints, linear, log, pair, quick, same, tensors
 
 WORDS = ("train", "models.py:good", "good.npz", "--recipe", RECIPE, "--batch-size", "8", "--device", "cpu")
 SHORT = ("--set", "audit_examples=0", "--set", "evaluation_examples=16", "--set", "evaluation_steps=2")
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's folder with a model and data."""
-    (tmp_path / "models.py").write_text(MODELS, encoding="utf-8")
-    save(tmp_path / "good.npz", *tiny(64))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
-    return lambda *words: run(capsys, *words)
 
 
 @pytest.fixture(scope="module")
