@@ -10,7 +10,10 @@ import pytest
 
 from cli_run import Answer, Cli, save, tiny, tree
 from potemkin.core.canonical import default_text
+from potemkin.threat.sets.base import spoken
+from potemkin.training.recipes import n_fgsm
 from potemkin.training.recipes.base import Recipe
+from potemkin.training.reference import REFERENCES
 from potemkin.training.settings import Settings
 
 OWN = ("train", "models.py:good", "good.npz", "--recipe", "pgd_at(eps=0.1, steps=2)", "--batch-size", "8")
@@ -79,13 +82,16 @@ def test_all_settings_are_listed_with_their_meaning(cli: Cli) -> None:
     lines = cli("train", "--set", "help").out.splitlines()
     fields = dataclasses.fields(Settings)
     assert [line.partition("=")[0] for line in lines] == [field.name for field in fields]
-    assert all(line.partition("  ")[2] for line in lines), "each says what it means"
+    meanings = [line.partition("  ")[2] for line in lines]
+    assert all(meanings) and len({*meanings}) == len(meanings), "each says what it means, and no other does"
     assert "epochs=10  sweeps over the training data; may be a fraction." in lines
     [holdout] = [line for line in lines if line.startswith("holdout")]
     assert holdout.endswith("None: a tenth, at most 1,000."), "what goes on in the next line belongs to it"
     told = cli("train", "--set", "help", "--json").json["settings"]
     assert [each["name"] for each in told] == [field.name for field in fields]
     refused(cli(*OWN, "--set", "epoch=3", "--out", "runs/a"), 2, "Did you mean 'epochs'?", "--set help")
+    refused(cli(*OWN, "--epochs", "3", "--set", "epochs=5", "--out", "runs/a"), 2, "epochs is given twice, 3.0 and")
+    refused(cli(*OWN, "--set", "clip=1", "--set", "clip=2", "--out", "runs/a"), 2, "clip is given twice, 1 and")
     shown = cli("train", "--help").out
     assert "--set help" in " ".join(shown.replace("│", " ").split())
 
@@ -121,6 +127,17 @@ def test_the_guide_has_every_setting_and_every_shared_argument_with_its_default(
     for kind in (Settings, Recipe):
         told = {field.name: rows.get(field.name) for field in dataclasses.fields(kind)}
         assert told == {field.name: default_text(field.default) for field in dataclasses.fields(kind)}
+
+
+def test_the_guide_has_the_reference_runs_that_there_are() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(.+?)`, (.+?) at (.+?) \|", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+    said = {name: (model, how, eps) for name, model, how, eps in rows}
+    assert said.keys() == REFERENCES.keys() - {"digits"}
+    for name, (model, how, eps) in said.items():
+        recipe = REFERENCES[name].recipe
+        assert (model, eps) == (REFERENCES[name].model, spoken(recipe.radius).partition(" (")[0])
+        assert how == ("N-FGSM" if isinstance(recipe, n_fgsm) else f"PGD-{recipe.steps}, searched within "
+                       f"{recipe.stretch * recipe.eps:.2g}, audited")  # fmt: skip
 
 
 def test_under_torchrun_the_first_process_alone_speaks(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

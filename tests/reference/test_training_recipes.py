@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +14,15 @@ import torch
 
 from potemkin.attacks.parts.starts import Center, Inside
 from potemkin.attacks.recipes.fgsm import fgsm, step_ll, step_rnd
+from potemkin.core.registry import entries
 from potemkin.errors import ConfigError, DataError
 from potemkin.models.classifier import Classifier
 from potemkin.threat.box import Box
 from potemkin.threat.sets.l2 import L2
 from potemkin.threat.sets.linf import Linf
 from potemkin.training.recipes import (
+    EMA,
+    Flip,
     HalfNormal,
     PerClass,
     PerExample,
@@ -28,9 +33,11 @@ from potemkin.training.recipes import (
     goodfellow,
     grad_align,
     kurakin,
+    l1_logistic,
     mart,
     n_fgsm,
     pgd_at,
+    softplus,
     standard,
     trades,
 )
@@ -496,8 +503,54 @@ COSTS = [
     (mart(steps=3), 3, 3),
     (fast(), 1, 1),
     (kurakin(), 1, 1),
+    (n_fgsm(), 1, 1),
+    (grad_align(), 1, 1),
+    (goodfellow(), 1, 1),
+    (free(), 0, 0),
     (standard(), 0, 0),
+    (softplus(), 0, 0),
+    (l1_logistic(), 0, 0),
 ]
+
+
+IDLE = [
+    (standard, {"keep": "best"}),
+    (standard, {"inner": "train"}),
+    (standard, {"eps_ramp": 0.3}),
+    (standard, {"sets": (Linf(0.1), L2(0.5)), "over": "average"}),
+    (softplus, {"keep": "best"}),
+    (softplus, {"eps_ramp": 0.3}),
+    (l1_logistic, {"inner": "train"}),
+    (free, {"keep": "best"}),
+    (free, {"inner": "train"}),
+    (free, {"awp": 0.01}),
+    (free, {"sets": (Linf(0.1),)}),
+    (pgd_at, {"over": "average"}),
+    (pgd_at, {"over": "average", "sets": (Linf(0.1),)}),
+    (pgd_at, {"awp_after": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("make", "given"), IDLE, ids=lambda each: getattr(each, "__name__", str(each)))
+def test_what_a_recipe_would_not_look_at_is_refused(make: Callable[..., Recipe], given: dict[str, Any]) -> None:
+    *_, name = [name for name in given if name != "sets"] or ["sets"]
+    with pytest.raises(ConfigError, match=rf"{name}.*(leave .* out|, too)\."):
+        make(**given)
+
+
+def test_what_it_would_look_at_is_not() -> None:
+    free(eps_ramp=0.3), pgd_at(sets=(Linf(0.1), L2(0.5)), over="average"), pgd_at(awp=0.01, awp_after=0.5)
+
+
+@pytest.mark.parametrize(("given", "said"), [({"augment": (Flip,)}, "Flip is no"), ({"average": EMA}, "EMA is no")])
+def test_a_class_is_no_part(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        pgd_at(**given)
+
+
+def test_every_recipe_has_its_cost_tested() -> None:
+    apart = {"ensemble_at"}  # with its static networks, further up
+    assert {type(recipe).__name__ for recipe, *_ in COSTS} | apart == {entry.name for entry in entries("recipe")}
 
 
 @pytest.mark.parametrize(("recipe", "forwards", "backwards"), COSTS, ids=repr)

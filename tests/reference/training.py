@@ -262,7 +262,7 @@ def grad_align(
 def uphill(weights: Weights, grads: Weights, gamma: float) -> Weights:
     """v_l = gamma ||w_l|| g_l / ||g_l|| for every matrix; vectors (biases, scales) stay.
 
-    Source: Wu et al. 2020, equations (7) and (8), one step.
+    Source: Wu, Xia and Wang 2020, equations (7) and (8), one step.
     """
     return {
         name: gamma * np.linalg.norm(weights[name]) * grad / np.linalg.norm(grad)

@@ -55,6 +55,18 @@ def test_docstrings_name_their_source_and_what_differs(entry: Entry) -> None:
         assert re.search(rf"{section}\s+\S", text), f"{entry.name} says nothing under {section}"
 
 
+@pytest.mark.parametrize("entry", entries("recipe"), ids=lambda entry: entry.name)
+def test_training_recipes_have_an_equation_a_cost_and_an_example(entry: Entry) -> None:
+    text = inspect.getdoc(entry.factory) or ""
+    for what, pattern in {
+        "equation": r"\n\n    \S",
+        "arguments": r"^Args:",
+        "cost": r"^Cost per .*\b(forward|row)",
+        "example": r"^    >>> \S",
+    }.items():
+        assert re.search(pattern, text, re.MULTILINE), f"{entry.name} has no {what}"
+
+
 def test_something_is_registered_under_each_kind() -> None:
     """So that the test above cannot pass by looking at nothing."""
     kinds = {entry.kind for entry in NAMED}
@@ -73,7 +85,8 @@ def test_there_is_no_room_without_a_name() -> None:
 
 def test_every_short_citation_stands_in_the_bibliography() -> None:
     listed = (ROOT / "docs" / "theory" / "bibliography.md").read_text(encoding="utf-8")
-    short = re.compile(r"[A-Z]\w+ (?:et al\.|and [A-Z]\w+) \d{4}")
-    cited = {name for path in SOURCES for name in short.findall(" ".join(path.read_text(encoding="utf-8").split()))}
-    assert {"Kurakin et al. 2017", "Croce and Hein 2021"} <= cited
+    short = re.compile(r"(?:[A-Z]\w+, )*(?:de )?[A-Z]\w+ (?:et al\.|and [A-Z]\w+) \d{4}")
+    places = [*SOURCES, *(ROOT / "tests" / "reference").rglob("*.py")]
+    cited = {name for path in places for name in short.findall(" ".join(path.read_text(encoding="utf-8").split()))}
+    assert {"Kurakin et al. 2017", "Croce and Hein 2021", "Wong, Rice and Kolter 2020", "de Jorge et al. 2022"} <= cited
     assert sorted(name for name in cited if f"| {name} |" not in listed) == []

@@ -32,8 +32,8 @@ def report(
     """
     from potemkin.evaluate.bundle_read import RECORD
     from potemkin.report.render import render
-    from potemkin.report.training import AUDIT, render_training
-    from potemkin.training.journal import RUN
+    from potemkin.report.training import render_training
+    from potemkin.training.journal import AUDIT, RUN
 
     if os.path.isfile(run / RUN):
         if os.path.isfile(run / AUDIT / RECORD):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from potemkin.cli.options import ModelOptions
@@ -40,7 +39,9 @@ class Asked:
         """Bring everything, and train."""
         shown = Lines(session if first_process() else None)
         say = session.say if first_process() else (lambda text: None)
-        resumed = self._taken_over() if self.folder.resume is not None else None
+        resumed = self.folder.resume is not None
+        if resumed:
+            self._take_over()
         place = self.folder.resume or self.folder.out
         if place is None:
             raise ConfigError("Say where the run lives: --out FOLDER.")
@@ -59,7 +60,7 @@ class Asked:
                     session.warn(note)
                 say(f"Training with {task.recipe!r} on {task.model.device} …")
                 ears = Ears(shown.update, stop_asked)
-                return run_task(task, place, self.folder.overwrite, resumed is not None, ears)
+                return run_task(task, place, self.folder.overwrite, resumed, ears)
             except KeyboardInterrupt:
                 raise _aborted(place) from None
             except RuntimeError as error:
@@ -128,7 +129,6 @@ class Asked:
         self.learning = replace(self.learning, test=self.learning.test or test)
 
     def _settings(self) -> Settings:
-        from potemkin.core.notation import parse
         from potemkin.training.reference import reference
         from potemkin.training.settings import Settings
 
@@ -136,17 +136,15 @@ class Asked:
         for options in (self.learning, self.machine, self.watch):
             given |= {k: v for k, v in vars(options).items() if k in Settings.__dataclass_fields__}
         given = {name: value for name, value in given.items() if value is not None and value is not False}
-        for name in ("optimiser", "schedule"):
-            if name in given:
-                given[name] = parse(given[name], kind="part")
-        if "stop_on" in given:
-            given["stop_on"] = tuple(given["stop_on"])
         for text in self.watch.set or []:
-            given |= setting(text)
+            for name, value in setting(text).items():
+                if name in given:
+                    raise ConfigError(f"{name} is given twice, {given[name]!r} and --set {text}: leave one out.")
+                given[name] = value
         base = Settings() if self.learning.reference is None else reference(self.learning.reference).settings
         return replace(base, **given)
 
-    def _taken_over(self) -> bool:
+    def _take_over(self) -> None:
         """Everything from run.json: a resumed run is the same run."""
         from potemkin.training.journal import RUN, read_info
 
@@ -179,19 +177,18 @@ class Asked:
             extra=info.extra.spec if info.extra else None,
             test=test,
         )
-        return True
 
 
 def _aborted(place: Path) -> BaseException:
     """The second Ctrl-C: nothing more is written, and what a checkpoint holds is there."""
     from potemkin.training.checkpoint import latest
+    from potemkin.training.journal import resume_words
 
     step = latest(place)
     if step is None:
         return KeyboardInterrupt()
     return TrainingError(
-        f"Interrupted: the newest checkpoint in {place} is that of step {step}; go on with potemkin train --resume "
-        f"{quote(str(place))}."
+        f"Interrupted: the newest checkpoint in {place} is that of step {step}; go on with {resume_words(place)}."
     )
 
 

@@ -18,7 +18,7 @@ from potemkin.cli.session import Reply
 from potemkin.errors import ConfigError, suggest
 
 HELP = "help"
-_NAMED = re.compile(r"    ([a-z_]+(?:, [a-z_]+)*): (.*)")
+_NAMED = re.compile(r"    ([a-z_]+): (.*)")
 
 
 def setting(text: str) -> dict[str, Any]:
@@ -64,24 +64,24 @@ def all_settings() -> Reply:
 
 
 def meanings(docstring: str) -> dict[str, str]:
-    """What the `Args:` of a docstring say; names that share a line share its text.
+    """What the `Args:` of a docstring say, name by name.
 
     >>> meanings('''One line.
     ...
     ... Args:
-    ...     width, height: in pixels;
+    ...     width: in pixels;
     ...         at least 1.
+    ...     height: the same.
     ... ''')
-    {'width': 'in pixels; at least 1.', 'height': 'in pixels; at least 1.'}
+    {'width': 'in pixels; at least 1.', 'height': 'the same.'}
     """
     found: dict[str, str] = {}
-    names: list[str] = []
+    name = ""
     for line in docstring.partition("Args:\n")[2].splitlines():
         if start := _NAMED.fullmatch(line):
-            names = start[1].split(", ")
-            found |= dict.fromkeys(names, start[2])
-        elif line.startswith("        "):
-            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+            name, found[start[1]] = start[1], start[2]
+        elif name and line.startswith("        "):
+            found[name] += f" {line.strip()}"
         else:
             break
     return found

@@ -30,10 +30,10 @@ def first_process() -> bool:
 class Lines:
     """Progress for people; nothing for machines, and nothing from any process but the first."""
 
-    def __init__(self, session: Session | None, every: float = SECONDS_BETWEEN_LINES) -> None:
+    def __init__(self, session: Session | None) -> None:
         self._session = session if session is not None and not session.json else None
         self._warns = session
-        self._every, self._began, self._last = every, time.monotonic(), time.monotonic()
+        self._began, self._last = time.monotonic(), time.monotonic()
         self._first: int | None = None
         self._audits, self._evaluates_slowly, self._evaluated = False, True, self._began
 
@@ -58,7 +58,7 @@ class Lines:
                 f"epoch {line.epoch:.4g}: {line.part} robust accuracy {line.robust_accuracy.short()}{above}, clean "
                 f"{line.clean_accuracy.short()} (n = {line.n})"
             )
-            self._evaluates_slowly = time.monotonic() - self._evaluated > self._every
+            self._evaluates_slowly = time.monotonic() - self._evaluated > SECONDS_BETWEEN_LINES
         if tick.evaluating:
             self._evaluated = time.monotonic()
             if self._evaluates_slowly:
@@ -67,7 +67,7 @@ class Lines:
             self._audits = True
             self._session.say(f"Auditing the best weights with APGD on {tick.audited[1]} examples …")
         now = time.monotonic()
-        if now - self._last < self._every:
+        if now - self._last < SECONDS_BETWEEN_LINES:
             return
         if tick.audited is not None:
             self._last = now
@@ -175,7 +175,8 @@ def draw_pages(session: Session, run: Run) -> tuple[Path | None, Path | None]:
     """The run's page and, before it, that of its audit, which it links to; None for what could not be drawn."""
     session.say("Drawing the report …")
     from potemkin.report.render import render
-    from potemkin.report.training import AUDIT, render_training
+    from potemkin.report.training import render_training
+    from potemkin.training.journal import AUDIT
 
     audited = None if run.record is None else _drawn(session, "audit's report", lambda: render(run.folder / AUDIT))
     return _drawn(session, "report", lambda: render_training(run.folder)), audited

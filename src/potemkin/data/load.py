@@ -57,7 +57,10 @@ def load_data(spec: object, *, image_size: int | None = None, input_shape: tuple
     if isinstance(spec, (str, os.PathLike)):
         return _from_text(spec, image_size, input_shape)
     if image_size is not None:
-        raise ConfigError(f"image_size={image_size} is for image folders, .tar shards and .parquet; these data are a {type(spec).__name__}.")
+        raise ConfigError(
+            f"image_size={image_size} is for image folders, .tar shards and .parquet; these data are a "
+            f"{type(spec).__name__}."
+        )
     return as_source(spec, input_shape=input_shape)
 
 

@@ -77,8 +77,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise _damaged(folder, f"box {stored.box!r:.200} is no Box(low, high)")
     if not os.path.isfile(folder / WEIGHTS):
         raise ModelError(
-            f"The run {folder} has no {WEIGHTS} yet: nothing was evaluated. Go on with it: potemkin train "
-            f"--resume {folder}."
+            f"The run {folder} has no {WEIGHTS} yet: nothing was evaluated. Resume it until its first evaluation."
         )
     if architecture is None:
         raise ModelError(

@@ -20,7 +20,7 @@ from potemkin.report import (
 from potemkin.report.charts import shares
 from potemkin.report.render import environment
 from potemkin.report.sections import Section
-from potemkin.training.journal import REPORT, EvaluationLine, Journal, read_journal
+from potemkin.training.journal import AUDIT, REPORT, EvaluationLine, Journal, read_journal
 
 CONTENTS = (
     Section("verdict", "Verdict", "training/verdict.jinja"),
@@ -30,8 +30,6 @@ CONTENTS = (
     Section("provenance", "What was run", "training/provenance.jinja"),
 )
 TABLE_ROWS = 200
-AUDIT = "audit"
-"""Where a run keeps the bundle of the audit at its end."""
 
 
 def render_training(folder: str | Path) -> Path:

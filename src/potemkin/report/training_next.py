@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from potemkin.training.journal import Journal, RunInfo
+from potemkin.training.journal import AUDIT, Journal, RunInfo
 
 STRONGER = ("pgd(steps=100, restarts=5)", "apgd(restarts=5)", "apgd(objective=DLR(), targets=9, restarts=2)")
 """The audit at the end runs APGD once per objective; these start several times, with other random draws."""
@@ -58,16 +58,9 @@ def verify_command(journal: Journal) -> str | None:
     if not named(journal.info):
         return None
     size = _options(journal.info).get("image_size")
-    words = ["potemkin", "verify", str(journal.folder / "audit"), "--model", str(journal.folder)]
+    words = ["potemkin", "verify", str(journal.folder / AUDIT), "--model", str(journal.folder)]
     words += ["--data", test_data(journal.info) or UNKNOWN]
     return shlex.join([*words, *(() if size is None else ("--image-size", str(size)))])
-
-
-def resume_command(journal: Journal) -> str:
-    """What goes on with the run: a command, or the call where it was started from Python."""
-    if named(journal.info) and journal.info.data.spec is not None:
-        return f"potemkin train --resume {shlex.quote(str(journal.folder))}"
-    return f"pk.train(…, out={str(journal.folder)!r}, resume=True)"
 
 
 def beside(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from potemkin.evaluate.record import Record
 from potemkin.report import training_next as following
 from potemkin.report.provenance import Command, Group
 from potemkin.report.typeset import count, number
-from potemkin.training.journal import Brought, Journal, RunInfo
+from potemkin.training.journal import Brought, Journal, RunInfo, resume_words
 
 UNSET = {"evaluate_every": "each epoch", "checkpoint_every": "each epoch", "log_every": "50"}
 """What a setting means that nobody set; all others: none."""
@@ -21,7 +21,7 @@ def commands(journal: Journal, finished: bool) -> list[Command]:
     info, folder = journal.info, shlex.quote(str(journal.folder))
     told = [Command(info.command, "What was run.")] if info.command else []
     if not finished:
-        told.append(Command(following.resume_command(journal), "Goes on from the last checkpoint, to the same end."))
+        told.append(Command(resume_words(journal.folder), "Goes on from the last checkpoint, to the same end."))
     purpose = "A stronger audit than the run's own: more steps, more restarts, other random draws."
     if following.test_data(info) is None:
         purpose += " Put the name of your test data: data that the run has not seen."

@@ -13,7 +13,7 @@ from potemkin.report.charts import Segment, stack
 from potemkin.report.sections import FEW
 from potemkin.report.typeset import count, number
 from potemkin.training.alarms import ALARMS, title
-from potemkin.training.journal import ENDS, AlarmLine, Cost, Journal, Passes
+from potemkin.training.journal import ENDS, AlarmLine, Cost, Journal, Passes, resume_words
 
 MOST = 4
 """Advice that stands in the verdict; the section of the alarms has the rest."""
@@ -154,7 +154,7 @@ def next_steps(journal: Journal, audit: Bundle | None) -> list[Step]:
     steps = []
     if state(journal).kind != "finished":
         told = "Let the run go on to its end, if it is not going on now."
-        steps.append(Step(told, following.resume_command(journal)))
+        steps.append(Step(told, resume_words(journal.folder)))
     steps += [Step(f"{title(group.first.name)}: {group.first.advice}") for group in alarm_groups(journal)[:MOST]]
     steps += [Step(f"{title(smell.name)}, in the audit: {smell.advice}") for smell in smells(audit)[:MOST]]
     if journal.alarms() or (audit is not None and audit.record.alarms):

@@ -73,7 +73,7 @@ class Flip(Noted):
 class Cutout(Noted):
     """Blank a square of `size` pixels around a random place to 0; at the border less of it is inside.
 
-    Source: DeVries and Taylor 2017, section 3 (16 for CIFAR-10); Rice et al. 2020 (14).  Differs: none.
+    Source: DeVries and Taylor 2017, section 3 (16 for CIFAR-10); Rice, Wong and Kolter 2020 (14).  Differs: none.
     """
 
     size: int = 14

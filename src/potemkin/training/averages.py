@@ -45,7 +45,8 @@ class SWA(Noted):
     """The plain average of all weights after `start` of the run, step by step.
 
     Source: Izmailov et al. 2018, Algorithm 1; Chen et al. 2021 for adversarial training.
-    Differs: running statistics are averaged, too, where the paper computes them anew.
+    Differs: after every step, where the paper takes one point per cycle, and under the schedule's falling rate, not a
+    constant or cyclic one; running statistics are averaged, too, where the paper computes them anew.
     """
 
     start: float = 0.75

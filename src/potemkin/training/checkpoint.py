@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import re
-import shlex
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 
 from potemkin.core.explain import first_line
 from potemkin.errors import BundleError, TrainingError
+from potemkin.training.journal import resume_words
 from potemkin.training.parallel import Processes
 
 FOLDER, STATE = "checkpoints", "state.json"
@@ -78,8 +78,7 @@ def _unwritten(folder: Path, step: int, problem: BaseException | None) -> Traini
     newest = latest(folder)
     left = "There is none before it."
     if newest is not None:
-        resume = f"potemkin train --resume {shlex.quote(str(folder))}"
-        left = f"The one at step {newest} is intact: go on with {resume}."
+        left = f"The one at step {newest} is intact: go on with {resume_words(folder)}."
     return TrainingError(
         f"The checkpoint at step {step} could not be written to {folder / FOLDER} "
         f"({_told(problem) if problem else 'another process failed'}). Check the disk space and the permissions. {left}"

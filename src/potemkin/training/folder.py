@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 
 from potemkin.core.explain import listed
 from potemkin.core.files import explained
@@ -28,6 +27,7 @@ from potemkin.training.journal import (
     read_info,
     read_journal,
     refuse_taken,
+    resume_words,
     write_info,
 )
 from potemkin.training.parallel import Processes
@@ -156,7 +156,7 @@ def finish(folder: Path, trainer: Trainer, processes: Processes, audit: Callable
         return None
     why = trainer.state.stopped
     if trainer.state.interrupted:
-        trainer.watch.mark("interrupted", f"asked to; go on with potemkin train --resume {quote(str(folder))}")
+        trainer.watch.mark("interrupted", f"asked to; go on with {resume_words(folder)}")
         return None
     # A run that was finished already, and resumed, says so.
     trainer.watch.mark("stopped" if why else "finished", why or "all steps are done", once=True)

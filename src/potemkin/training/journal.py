@@ -251,6 +251,17 @@ def write_info(folder: Path, info: RunInfo) -> None:
     write_whole(folder / RUN, text + "\n", "give another --out")
 
 
+def resume_words(folder: Path) -> str:
+    """What goes on with a run: a command, or the call where its network or data came as Python objects."""
+    try:
+        info = read_info(folder)
+    except BundleError:  # damaged: the command says how
+        info = None
+    if info is not None and (info.model.spec is None or info.data.spec is None):
+        return f"pk.train(..., out={str(folder)!r}, resume=True)"
+    return f"potemkin train --resume {quote(str(folder))}"
+
+
 def refuse_taken(folder: Path, overwrite: bool) -> None:
     """BundleError where the folder holds something that would be lost, or is no run at all."""
     if not os.path.isdir(folder) or not os.listdir(folder):  # which say no to a name too long for a path
@@ -259,8 +270,8 @@ def refuse_taken(folder: Path, overwrite: bool) -> None:
         raise BundleError(f"{folder} holds something that is no training run; it is not replaced. Give another --out.")
     if not overwrite:
         raise BundleError(
-            f"{folder} holds a training run already: go on with it (--resume {quote(str(folder))}), replace it "
-            "(--overwrite), or give another --out."
+            f"{folder} holds a training run already: go on with it, {resume_words(folder)}; replace it (--overwrite); "
+            "or give another --out."
         )
 
 

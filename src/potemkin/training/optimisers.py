@@ -34,7 +34,8 @@ class Optimiser(Noted, ABC):
 class SGD(Optimiser):
     """Stochastic gradient descent with momentum: what most robust networks are trained with.
 
-    Source: Madry et al. 2018; Rice et al. 2020 (learning rate 0.1, momentum 0.9, weight decay 5e-4).  Differs: none.
+    Source: Madry et al. 2018; Rice, Wong and Kolter 2020 (learning rate 0.1, momentum 0.9, weight decay 5e-4).
+    Differs: none.
     """
 
     learning_rate: float = 0.1
@@ -59,7 +60,8 @@ class SGD(Optimiser):
 class AdamW(Optimiser):
     """Adam with decoupled weight decay.
 
-    Source: Loshchilov and Hutter 2019, Algorithm 2.  Differs: none.
+    Source: Loshchilov and Hutter 2019, Algorithm 2.
+    Differs: the decay is learning_rate * weight_decay, as torch has it; the paper's is not scaled by the learning rate.
     """
 
     learning_rate: float = 2e-3
@@ -155,7 +157,7 @@ class Cosine(Schedule):
 class Stepwise(Schedule):
     """Multiplied by `ratio` at each of the given shares of the run.
 
-    Source: Madry et al. 2018; Rice et al. 2020 (a tenth at 1/2 and 3/4).  Differs: none.
+    Source: Madry et al. 2018; Rice, Wong and Kolter 2020 (a tenth at 1/2 and 3/4).  Differs: none.
     """
 
     at: tuple[float, ...] = (0.5, 0.75)

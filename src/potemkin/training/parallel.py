@@ -16,7 +16,6 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from potemkin.errors import ConfigError
 from potemkin.training.settings import Settings
 from potemkin.training.sync_norm import synchronised
 
@@ -95,8 +94,6 @@ class Replicas:
             self.plain = self.net if processes.world == 1 or self.sharded else torch.compile(net)  # type: ignore[assignment]
 
     def _wrapped(self, net: nn.Module) -> nn.Module:
-        if not any(p.requires_grad for p in net.parameters()):
-            raise ConfigError("No parameter of the network learns (requires_grad is off everywhere).")
         if not self.sharded:
             # Buffers are averaged by `settle`: rank 0's statistics alone would waste the others'.
             return DistributedDataParallel(net, forward_sync_buffers=False)

@@ -19,20 +19,23 @@ class Settings(Noted):
     Args:
         epochs: sweeps over the training data; may be a fraction.
         batch_size: rows per step, all processes together.
-        optimiser, schedule: `SGD(learning_rate=0.1)`, `AdamW(...)`, `RMSProp(...)`; `Cyclic()`, `Cosine()`,
-            `Stepwise()`, `Flat()`; or their notation as a text.
+        optimiser: `SGD(learning_rate=0.1)`, `AdamW(...)` or `RMSProp(...)`, or the notation as a text.
+        schedule: of the learning rate: `Cyclic()`, `Cosine()`, `Stepwise()` or `Flat()`, or the notation as a text.
         clip: largest norm of the gradient; None for any.
         seed: of the order, the augmentation, the attack, dropout, and new weights.
         precision: "float32", or "bf16" (autocast; weights, losses and gradients of weights stay float32).
-        channels_last, compile: how convolutions read pictures; `torch.compile`.
+        channels_last: pictures lie in memory as fast convolutions read them.
+        compile: the network goes through `torch.compile`, which costs half a minute and does not always gain.
         fold: batch normalisation into the layer before it while the network is attacked in eval mode, where that is
             proven to be the same function; not with `compile` or "fsdp".
         accumulate: parts into which each batch is cut to save memory.
         parallel: "ddp" or "fsdp", where several processes run.
         sync_batchnorm: batch statistics over all processes.
-        workers: processes that read ahead, each process of the run.
+        workers: processes that read ahead, for each process of the run.
         holdout: validation examples taken out of the training data where none are given; None: a tenth, at most 1,000.
-        evaluate_every, checkpoint_every, log_every: steps; None: an epoch, of the log 50 steps.
+        evaluate_every: steps from one evaluation to the next; None: an epoch.
+        checkpoint_every: steps from one checkpoint to the next; None: an epoch.
+        log_every: steps that a line of the log is the mean of; None: 50.
         evaluation_examples: size of the fixed subsets of training and validation data that are evaluated.
         evaluation_steps: of the PGD audit there.
         patience: evaluations on validation without better weights before the run stops; None: never.

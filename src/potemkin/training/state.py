@@ -70,7 +70,7 @@ class Tensors:
 
     def average_in(self, step: int, steps: int) -> None:
         """Take the newest weights into the average, where there is one."""
-        if self._average is not None:
+        if self._average is not None and self._recipe.average is not None:
             averages.update(self._average, self._weights(), self._recipe.average.weight(step, step / steps))
 
     def load_into(self, net: torch.nn.Module) -> None:

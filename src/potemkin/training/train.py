@@ -90,8 +90,9 @@ def train(
 
     Cost: counted in every line of the log, by purpose: attack, learning, evaluation.
 
-    Raises: ConfigError, DataError, ModelError, BundleError before anything is learnt; TrainingError where the run
-        cannot go on (disk, memory), with its last checkpoint intact.
+    Raises: ConfigError, DataError, ModelError or BundleError before anything is learnt. Later DataError, when a bad
+        example first comes; TrainingError, where memory or the disk of a checkpoint runs out; BundleError, where
+        another file of the run cannot be written. The last checkpoint stays intact.
 
     Example:
         >>> import tempfile, torch, potemkin as pk
@@ -125,9 +126,9 @@ def train(
 def run_task(
     task: Task,
     folder: Path,
-    overwrite: bool = False,
-    resume: bool = False,
-    ears: Ears = Ears(),
+    overwrite: bool,
+    resume: bool,
+    ears: Ears,
 ) -> Run:
     """Carry out a task in a folder; torch's global generators come back as they were."""
     processes = start_processes(task.model.device)

@@ -102,8 +102,8 @@ class Trainer:
         return [given.rows(k * size, (k + 1) * size) for k in range(self.settings.accumulate)]
 
     def _attack(self, given: Examples) -> Attacked | None:
-        recovers = self.state.step < self.state.recovers_until and self.recipe.adversary is not None
-        # After a collapse, PGD for an epoch (Li et al. 2020, FastAdv+).
+        recovers = self.state.step < self.state.recovers_until and self.recipe.attacks
+        # After a collapse, PGD (Li et al. 2020, FastAdv+: there for some batches, here for an epoch).
         by = Adversary(pgd(steps=7), mode=self.recipe.inner) if recovers else None
         with self.replicas.quiet():
             return self.recipe.attack(self.learner, given, by)

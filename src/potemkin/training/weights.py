@@ -24,7 +24,8 @@ def moved_uphill(net: nn.Module, gamma: float, loss: Callable[[], Tensor]) -> It
         gamma: above 0.  loss: makes a scalar from the batch, attached to the weights.
 
     Source: Wu, Xia and Wang 2020 (AWP), equations (7) and (8), one step.
-    Differs: the gradient itself, where the authors take the step of a second optimiser; the direction is the same.
+    Differs: the gradient itself, where the authors take the step of a second optimiser; the direction is the same. The
+    optimiser steps when the weights are back, so that weight decay sees w; in their code it sees w + v (recalled).
     """
     kept_grads = [parameter.grad for parameter in net.parameters()]
     net.zero_grad(set_to_none=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -334,12 +334,11 @@ def test_a_row_does_not_depend_on_the_others_in_eval_mode(name: str, attack: Att
         assert torch.equal(part.dead, whole.dead[first:last])
 
 
-def test_another_example_or_epoch_starts_elsewhere() -> None:
+def test_rows_with_other_keys_start_elsewhere() -> None:
     given = examples(4)
     first, _ = search(pgd(steps=1), network(), given)
     again, _ = search(pgd(steps=1), network(), given)
-    other, _ = search(pgd(steps=1), network(), examples(4, seed=1).__class__(given.x, given.y, given.positions,
-                      examples(4, seed=1).streams, 0.5))  # fmt: skip
+    other, _ = search(pgd(steps=1), network(), replace(given, streams=examples(4, seed=1).streams))
     assert torch.equal(first.points, again.points) and not torch.allclose(first.points, other.points, atol=0.01)
 
 

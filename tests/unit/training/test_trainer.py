@@ -24,7 +24,7 @@ from potemkin.training.evaluation import Evaluator, Subset
 from potemkin.training.examples import Examples
 from potemkin.training.journal import EvaluationLine
 from potemkin.training.parallel import Processes
-from potemkin.training.recipes import Shift, ensemble_at, kurakin, pgd_at
+from potemkin.training.recipes import Shift, ensemble_at, free, kurakin, pgd_at
 from potemkin.training.settings import Settings
 from potemkin.training.stream import as_examples
 from potemkin.training.task import Task
@@ -187,6 +187,17 @@ def test_after_a_collapse_the_last_good_weights_come_back_however_many_checkpoin
     assert all(not same(seen[step], seen[5]) for step in (4, 6, 9, 11))
     assert [mark.step for mark in run.journal.marks() if mark.what == "rolled back"] == [10]
     assert max(seen) == 21
+
+
+def test_after_a_rollback_free_training_is_attacked_by_pgd_for_an_epoch(make: Callable[..., Trainer]) -> None:
+    trainer = make(free(eps=0.1, replay=2))
+    trainer.state.recovers_until = 2
+    parts = trainer.parts(next(trainer.stream.from_step(0)))
+    carried = None
+    for attack in ([56, 56], [112, 112], [112, 112]):  # 7 steps on 8 rows, twice; then its own gradients again
+        carried = trainer.step(parts, carried)
+        assert trainer.learner.meter.attack == attack
+    assert carried is not None and carried[0] is not None and carried[0].points.requires_grad
 
 
 def test_the_best_weights_are_those_with_the_best_validation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

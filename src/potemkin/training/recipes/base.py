@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,7 +21,8 @@ from potemkin.threat.sets.base import PerturbationSet
 from potemkin.threat.sets.l1 import L1
 from potemkin.threat.sets.l2 import L2
 from potemkin.threat.sets.linf import Linf
-from potemkin.training.augment import Cutmix, Mixup
+from potemkin.training.augment import Augmentation, Cutmix, Mixup
+from potemkin.training.averages import Average
 from potemkin.training.examples import Attacked, Examples, Learnt
 from potemkin.training.inner import Adversary
 from potemkin.training.learner import Learner
@@ -48,8 +49,13 @@ class Recipe(Noted, ABC):
         awp: adversarial weight perturbation: how far weights are moved, in units of each layer's norm; 0 for none.
         awp_after: share of the run before it begins, in [0, 1).
         average: `EMA(decay)` or `SWA(start)` of the weights; then these are evaluated and exported.
+
+    Errors: ConfigError for a value out of its range, for arguments that exclude each other, and for one that the recipe
+    would not look at.
     """
 
+    ignores: ClassVar[tuple[str, ...]] = ()
+    """Arguments that mean nothing to this recipe, and are refused."""
     eps: Any = 8 / 255
     norm: str = "Linf"
     sets: tuple[Any, ...] = ()
@@ -58,11 +64,11 @@ class Recipe(Noted, ABC):
     keep: str = "last"
     eps_ramp: float = 0.0
     label_smoothing: float = 0.0
-    augment: tuple[Any, ...] = ()
+    augment: tuple[Augmentation, ...] = ()
     extra: float = 0.0
     awp: float = 0.0
     awp_after: float = 0.0
-    average: Any = None
+    average: Average | None = None
 
     def __post_init__(self) -> None:
         if not is_radius(self.eps):
@@ -74,6 +80,7 @@ class Recipe(Noted, ABC):
             number(name, getattr(self, name), low=0.0, high=1.0, open_high=True)
         number("awp", self.awp, low=0.0)
         _check_parts(self)
+        _check_idle(self)
 
     @property
     @abstractmethod
@@ -95,9 +102,14 @@ class Recipe(Noted, ABC):
         return 1
 
     @property
+    def attacks(self) -> bool:
+        """Whether rows are attacked while it trains."""
+        return self.adversary is not None or self.replays > 1
+
+    @property
     def defends(self) -> bool:
         """Whether it trains for robustness, so that the best weights are the most robust ones."""
-        return self.adversary is not None or self.replays > 1
+        return self.attacks
 
     @property
     def differentiates_twice(self) -> bool:
@@ -237,11 +249,28 @@ def _check_parts(recipe: Recipe) -> None:
     if recipe.sets and (recipe.eps != type(recipe).eps or recipe.norm != "Linf"):
         raise ConfigError("A training recipe takes eps and norm, or sets, not both: the sets have a radius each.")
     for part in recipe.augment:
-        if not callable(getattr(part, "apply", None)):
-            raise ConfigError(f"{part!r} is no augmentation; for example augment=(Shift(4), Flip()).")
+        if not isinstance(part, Noted) or not callable(getattr(part, "apply", None)):
+            raise ConfigError(f"{_said(part)} is no augmentation; for example augment=(Shift(4), Flip()).")
     if sum(isinstance(part, Mixup | Cutmix) for part in recipe.augment) > 1:
         raise ConfigError(f"augment={recipe.augment!r}: a row has room for two labels; give Mixup() or Cutmix(), once.")
     if isinstance(recipe.eps, PerExample) and recipe.extra:
         raise ConfigError(f"{recipe.eps!r} has no radii for the extra data (extra={recipe.extra:g}): leave one out.")
-    if recipe.average is not None and not callable(getattr(recipe.average, "weight", None)):
-        raise ConfigError(f"average={recipe.average!r} is no average; for example average=EMA(0.995).")
+    average = recipe.average
+    if average is not None and not (isinstance(average, Noted) and callable(getattr(average, "weight", None))):
+        raise ConfigError(f"average={_said(average)} is no average; for example average=EMA(0.995).")
+
+
+def _said(part: object) -> str:
+    return part.__name__ if isinstance(part, type) else repr(part)
+
+
+def _check_idle(recipe: Recipe) -> None:
+    """Refuse what would change nothing: whoever gives it expects that it does."""
+    name = type(recipe).__name__
+    for each in recipe.ignores:
+        if getattr(recipe, each) != getattr(type(recipe), each):
+            raise ConfigError(f"{name}() does not look at {each}: leave {each}={getattr(recipe, each)!r} out.")
+    if recipe.over != "max" and len(recipe.sets) < 2:
+        raise ConfigError(f"over={recipe.over!r} of {name}() is about several sets: give sets=(..., ...), too.")
+    if recipe.awp_after and not recipe.awp:
+        raise ConfigError(f"awp_after={recipe.awp_after:g} of {name}() says when awp begins: give awp=0.005, too.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -25,6 +26,8 @@ from potemkin.training.recipes.base import Recipe
 @dataclass(frozen=True, repr=False, kw_only=True)
 class _Logistic(Recipe):
     """Two classes, one linear layer with one or two outputs."""
+
+    ignores: ClassVar[tuple[str, ...]] = ("over", "inner", "keep", "eps_ramp")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,15 +54,23 @@ class _Logistic(Recipe):
 @register("recipe")
 @dataclass(frozen=True, repr=False, kw_only=True)
 class softplus(_Logistic):
-    """Adversarial training of logistic regression in closed form: `losses.adversarial_softplus`. Linf only, no box.
+    """Adversarial training of logistic regression in closed form.
+
+        zeta(eps ||w||_1 - s (w.x + b)),   s = 2y - 1,   zeta(z) = log(1 + e^z)
+
+    Args: see `Recipe`; Linf and one eps, a number; the box is not regarded. See `losses.adversarial_softplus`.
 
     Cost per row: 1 forward and its backward; no attack.
+    Example:
+        >>> softplus(eps=0.25).defends
+        True
+
     Source: Goodfellow et al. 2015, section 5 (eps 0.25, MNIST 3 against 7).  Differs: see the loss.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sets or self.norm != "Linf" or self.eps_ramp or is_radius(self.eps):
+        if self.sets or self.norm != "Linf" or is_radius(self.eps):
             raise ConfigError(f"{show(self)}: the closed form is for Linf and one eps, a number, throughout the run.")
 
     @property
@@ -81,13 +92,19 @@ class softplus(_Logistic):
 @register("recipe")
 @dataclass(frozen=True, repr=False, kw_only=True)
 class l1_logistic(_Logistic):
-    """Logistic regression with L1 weight decay, to compare `softplus` with: `losses.l1_decay`.
+    """Logistic regression with L1 weight decay, to compare `softplus` with.
+
+        zeta(-s (w.x + b)) + strength ||w||_1,   s = 2y - 1,   zeta(z) = log(1 + e^z)
 
     Args:
         strength: of the decay, at least 0.
         For all others see `Recipe`.
 
     Cost per row: 1 forward and its backward.
+    Example:
+        >>> l1_logistic(strength=0.01).defends
+        False
+
     Source: Goodfellow et al. 2015, section 5 (0.0025 is too much already for MNIST's first layer).  Differs: none.
     """
 

@@ -31,6 +31,10 @@ class ensemble_at(goodfellow):
         For all others see `Recipe`.
 
     Cost per row: as `goodfellow`; passes through static networks count as the attack's.
+    Example:
+        >>> ensemble_at(eps=0.1, sources=("digits-cnn",))
+        ensemble_at(eps=0.1, sources=('digits-cnn',))
+
     Source: Tramèr et al. 2018, section 3.3.  Differs: all rows are attacked, half of the loss is clean.
     """
 

@@ -33,6 +33,10 @@ class goodfellow(Recipe):
         For all others see `Recipe`.
 
     Cost per row: 1 forward and 1 input backward, then 2 forwards and their backwards.
+    Example:
+        >>> goodfellow(eps=0.25, clean_weight=0.5)
+        goodfellow(eps=0.25)
+
     Source: Goodfellow et al. 2015, section 6 (1/2; eps 0.25 on MNIST).
     Differs: `inner`; x' is projected into the box; both halves go through batch normalisation together.
     """
@@ -43,7 +47,7 @@ class goodfellow(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         number("clean_weight", self.clean_weight, low=0.0, high=1.0)
-        check_attack(self.attack_by)
+        _refuse_no_attack(self.attack_by)
 
     @property
     def adversary(self) -> Adversary:
@@ -97,7 +101,7 @@ class kurakin(Recipe):
         number("share", self.share, low=0.0, high=1.0)
         number("weight", self.weight, low=0.0, open_low=True)
         number("delay", self.delay, low=0.0, high=1.0, open_high=True)
-        check_attack(self.attack_by)
+        _refuse_no_attack(self.attack_by)
 
     @property
     def adversary(self) -> Adversary:
@@ -120,7 +124,7 @@ class kurakin(Recipe):
         return Learnt(loss, natural.detach(), clean.y, adversarial.detach(), repeats.y)
 
 
-def check_attack(attack: object) -> None:
+def _refuse_no_attack(attack: object) -> None:
     """Refuse what is no attack."""
     if not isinstance(attack, Attack):
         raise ConfigError(f"attack_by={attack!r} is no attack; for example attack_by=step_ll().")

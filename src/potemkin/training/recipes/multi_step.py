@@ -109,6 +109,10 @@ class trades(_CleanAndAttacked):
         For all others see `Recipe`.
 
     Cost per row: 1 + steps forwards and steps input backwards, then 2 forwards and their backwards.
+    Example:
+        >>> trades(eps=8/255, beta=6.0, awp=0.005)
+        trades(eps=8/255, awp=0.005)
+
     Source: Zhang et al. 2019, Algorithm 1; 10 steps of 0.007 at eps 0.031, beta 6 in the authors' code.
     Differs: steps of eps / 4; clean and adversarial rows go through batch normalisation together; the start, there
     N(0, 0.001), is a normal of 0.03 eps truncated at eps.
@@ -124,7 +128,9 @@ class trades(_CleanAndAttacked):
 @register("recipe")
 @dataclass(frozen=True, repr=False, kw_only=True)
 class mart(_CleanAndAttacked):
-    """Misclassification-aware training: rows that are wrong already count more. The loss is `losses.mart_rows`.
+    """Misclassification-aware training: rows that are wrong already count more.
+
+        BCE(x', y) + beta * KL(p(x) || p(x')) * (1 - p_y(x)),   BCE = -log p_y(x') - log(1 - max_{j != y} p_j(x'))
 
     Args:
         beta: the paper's lambda.
@@ -132,6 +138,10 @@ class mart(_CleanAndAttacked):
         For all others see `Recipe`; no label_smoothing; mixed rows count as their heavier label.
 
     Cost per row: steps forwards and input backwards, then 2 forwards and their backwards.
+    Example:
+        >>> mart(eps=8/255, steps=10)
+        mart(eps=8/255)
+
     Source: Wang et al. 2020, Algorithm 1; lambda 5 (paper), 6 (the authors' code).
     Differs: steps of eps / 4 (0.007 at 0.031 there); the start is a normal of 0.03 eps truncated at eps; clean and
     adversarial rows go through batch normalisation together.

@@ -51,6 +51,10 @@ class fast(_OneStep):
         For all others see `Recipe`.
 
     Cost per row: 1 forward, 1 input backward, then 1 forward and its backward.
+    Example:
+        >>> fast(eps=8/255).relative_step_size
+        1.25
+
     Source: Wong, Rice and Kolter 2020, Algorithm 3.
     Differs: `inner`, where the authors attack in train mode. Prone to catastrophic overfitting at larger eps.
     """
@@ -71,6 +75,10 @@ class n_fgsm(OnAttacked):
         For all others see `Recipe`.
 
     Cost per row: 1 forward, 1 input backward, then 1 forward and its backward.
+    Example:
+        >>> n_fgsm(eps=8/255).adversary.stretch
+        3.0
+
     Source: de Jorge et al. 2022, Algorithm 1 (k = 2).
     Differs: `inner`; x + u is clipped to the box before the step, too; outside Linf the step is that norm's steepest
     direction.
@@ -104,6 +112,10 @@ class grad_align(_OneStep):
         For all others see `Recipe`; one set; for the penalty mixed rows count as their heavier label.
 
     Cost per row: 1 forward, 1 input backward, then 3 forwards and as many backwards, two of them twice differentiated.
+    Example:
+        >>> grad_align(eps=8/255, weight=0.2)
+        grad_align(eps=8/255)
+
     Source: Andriushchenko and Flammarion 2020, equation (6); weight 0.2 at eps 8/255.
     Differs: `inner`; the two passes for the penalty leave running statistics alone; x + u is projected into the box.
     """
@@ -125,6 +137,7 @@ class grad_align(_OneStep):
         if attacked is None or not self.weight:
             return learnt
         within = self.threats[0].around(given.x, learner.box, attacked.eps[: len(given)])
+        # Drawn at step 1: a start inside the ball is drawn at step 0, and would be the same point.
         beside = within.sample(given.streams, torch.ones_like(given.y))
         with held(learner.plain, training=True):
             turned = alignment(*(self._gradient(learner, given, point) for point in (given.x, beside)))
