@@ -114,7 +114,12 @@ def test_labels_of_examples_that_the_fingerprint_does_not_look_at(part: str, tmp
     go(tmp_path / "run", **call)
     changed = call | {part: relabelled(call[part])}
     named = "training" if part == "data" else "validation"
-    refused(ConfigError, f"the labels of the {named} data was 'sha256:", out=tmp_path / "run", **changed)
+    refused(
+        ConfigError,
+        f"the {named} data arrays have other labels (1024 examples then, 1024 now)",
+        out=tmp_path / "run",
+        **changed,
+    )
     go(tmp_path / "run", resume=True, **call)
 
 

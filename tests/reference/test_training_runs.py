@@ -77,9 +77,8 @@ def test_a_batch_in_parts_is_the_same_step(parts: int, tmp_path: Path) -> None:
 
 
 def test_awp_begins_when_it_is_told_to(tmp_path: Path) -> None:
-    recipe = "pgd_at(eps=0.1, steps=1, awp={}, awp_after=0.5)"
-    _, without = followed(tmp_path / "without", steps=4, recipe=recipe.format(0.0))
-    _, late = followed(tmp_path / "late", steps=4, recipe=recipe.format(0.1))
+    _, without = followed(tmp_path / "without", steps=4, recipe="pgd_at(eps=0.1, steps=1)")
+    _, late = followed(tmp_path / "late", steps=4, recipe="pgd_at(eps=0.1, steps=1, awp=0.1, awp_after=0.5)")
     assert all(same(a, b) for a, b in zip(without[:3], late[:3], strict=True)), "two steps of four"
     assert not close(without[3], late[3]), "the third begins at half of the run"
 
@@ -186,7 +185,7 @@ RECIPES = ("pgd_at(eps=0.1, steps=2, keep='best')", "trades(eps=0.1, steps=2)", 
 
 @pytest.mark.parametrize("recipe", [*RECIPES, "pgd_at(eps=0.1, steps=1, awp=0.01)", "grad_align(eps=0.1)"])
 def test_every_row_that_goes_through_the_network_is_counted(recipe: str, tmp_path: Path) -> None:
-    """But for 8 that are tried before the run, and two that each checkpoint has answered."""
+    """But for two times 8 that are tried before the run, and two that each checkpoint has answered."""
     net = linear()
     rows = counted(net)
     run = quick(tmp_path / "run", model=net, recipe=recipe, epochs=2, fold=False)
@@ -194,4 +193,40 @@ def test_every_row_that_goes_through_the_network_is_counted(recipe: str, tmp_pat
     written = 1 + len({line.step for line in run.journal.evaluations("validation")})
     assert cost.evaluation.forwards > 0 and cost.learning.forwards > 0
     forwards = cost.attack.forwards + cost.learning.forwards + cost.evaluation.forwards
-    assert rows[0] == forwards + 8 + 2 * written
+    assert rows[0] == forwards + 16 + 2 * written
+
+
+STEPS, ROWS = 14, 8
+COSTS = {  # per row and step: attack's forwards and backwards, learning's; a backward with weight gradients counts two
+    "standard()": (0, 0, 1, 2),
+    "pgd_at(eps=0.1, steps=2)": (2, 2, 1, 2),
+    "pgd_at(eps=0.1, steps=2, keep='best')": (3, 2, 1, 2),
+    "pgd_at(eps=0.1, steps=1, awp=0.01)": (1, 1, 2, 4),
+    "free(eps=0.1, replay=3)": (0, 0, 1, 2),
+    "trades(eps=0.1, steps=2)": (3, 2, 2, 4),
+    "grad_align(eps=0.1)": (1, 1, 3, 8),
+}
+
+
+@pytest.mark.parametrize("recipe", COSTS)
+def test_what_is_counted_is_the_price_of_the_recipe(recipe: str, tmp_path: Path) -> None:
+    replays = 3 if recipe.startswith("free") else 1
+    run = quick(tmp_path / "run", recipe=recipe, epochs=2, evaluation_steps=3)
+    cost, rows = run.journal.cost(), STEPS * ROWS * replays
+    found = (cost.attack.forwards, cost.attack.backwards, cost.learning.forwards, cost.learning.backwards)
+    assert found == tuple(rows * each for each in COSTS[recipe])
+    judged = sum(line.n for part in ("train", "validation") for line in run.journal.evaluations(part))
+    # One step and three of the check, their padding with them, and the training attack's.
+    assert cost.evaluation.backwards > 4 * judged
+
+
+def test_a_network_that_says_nothing_is_right_about_nothing(tmp_path: Path) -> None:
+    """Equal scores are no answer, under whatever attack."""
+
+    class Silent(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 0.0 * x
+
+    run = quick(tmp_path / "run", model=nn.Sequential(linear(), Silent()))
+    for line in run.journal.evaluations("validation"):
+        assert (line.clean, line.training_attack, line.one_step, line.robust) == (0, 0, 0, 0)

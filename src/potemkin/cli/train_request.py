@@ -58,7 +58,7 @@ class Asked:
                 task = self._task(session, say)
                 for note in task.notes if first_process() else ():
                     session.warn(note)
-                say(f"Training with {task.recipe!r} on {task.model.device} …")
+                say(_doing(place, resumed) or f"Training with {task.recipe!r} on {task.model.device} …")
                 ears = Ears(shown.update, stop_asked)
                 return run_task(task, place, self.folder.overwrite, resumed, ears)
             except KeyboardInterrupt:
@@ -177,6 +177,15 @@ class Asked:
             extra=info.extra.spec if info.extra else None,
             test=test,
         )
+
+
+def _doing(place: Path, resumed: bool) -> str | None:
+    """That nothing is left to do, where that is so."""
+    from potemkin.training.journal import read_journal
+
+    if resumed and any(mark.what == "finished" for mark in read_journal(place).marks()):
+        return "The run is finished already; a complete audit is not made again."
+    return None
 
 
 def _aborted(place: Path) -> BaseException:

@@ -28,12 +28,14 @@ def setting(text: str) -> dict[str, Any]:
 
     name, equals, value = text.partition("=")
     name = name.strip().replace("-", "_")
-    if not equals or name not in Settings.__dataclass_fields__:
-        known = sorted(Settings.__dataclass_fields__)
+    known = sorted(Settings.__dataclass_fields__)
+    if name not in known:
         raise ConfigError(
-            f"--set {text!r}: give NAME=VALUE.{suggest(name, known)} Settings: {', '.join(known)}. `potemkin train "
-            f"--set {HELP}` says what each means."
+            f"--set {text!r}: there is no setting {name!r}.{suggest(name, known)} Settings: {', '.join(known)}. "
+            f"`potemkin train --set {HELP}` says what each means."
         )
+    if not equals:
+        raise ConfigError(f"--set {text!r}: give it a value, {name}=VALUE.")
     word = value.strip()
     if Settings.__dataclass_fields__[name].type == "str":
         return {name: word.strip("'\"")}

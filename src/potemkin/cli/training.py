@@ -76,8 +76,8 @@ class Lines:
             self._last = now
             done, seconds = tick.step - self._first, now - self._began
             left = told_time(seconds / done * (tick.steps - tick.step)) if done > 5 else "time left not known yet"
-            speed = f"{done / seconds:.3g} steps/s"
-            self._session.say(f"step {tick.step} of {tick.steps} (epoch {tick.epoch:.2f}); {speed}, {left}")
+            speed = f"{done / seconds:.3g} steps/s, " if done > 5 else ""  # the first ones warm up
+            self._session.say(f"step {tick.step} of {tick.steps} (epoch {tick.epoch:.2f}); {speed}{left}")
 
 
 @dataclass

@@ -123,6 +123,13 @@ def _proven(net: nn.Module, x: Tensor) -> list[tuple[str, str]]:
     return alone if alone and unchanged(alone) else []
 
 
+def plain(part: nn.Module) -> bool:
+    """Whether its weights are what it computes with, whatever they become: no hook or parametrisation makes them."""
+    names = ("weight", "bias")
+    made = any(isinstance(getattr(part, name, None), Tensor) and name not in part._parameters for name in names)
+    return not made and not part._forward_pre_hooks and "forward" not in vars(part)
+
+
 def _candidates(net: nn.Module, x: Tensor) -> list[tuple[str, str]]:
     """Layers and normalisations that are called once each, the one on what the other returned."""
     names = {part: name for name, part in net.named_modules()}
@@ -150,5 +157,5 @@ def _candidates(net: nn.Module, x: Tensor) -> list[tuple[str, str]]:
         (names[layer], names[norm])
         for layer, norm in found
         if calls[layer] == calls[norm] == 1 and norm.running_mean is not None
-        and not any("forward" in vars(part) for part in (layer, norm))
+        and plain(layer) and plain(norm)
     ]  # fmt: skip

@@ -139,7 +139,9 @@ def _trained(folder: Path, weights: str | Path | None) -> Classifier:
     if isinstance(made, Classifier) and preprocessing is None:
         preprocessing = made.preprocessing  # the user's own module, which model.json cannot say
     load_weights(net, folder / WEIGHTS)
-    return Classifier(net, config["box"], classes=config["classes"], name=str(folder), preprocessing=preprocessing)
+    return Classifier(
+        net.eval(), config["box"], classes=config["classes"], name=str(folder), preprocessing=preprocessing
+    )
 
 
 def fresh_model(spec: str, seed: int) -> nn.Module | Classifier:

@@ -104,6 +104,7 @@ def _brought(what: Brought) -> list[tuple[str, str]]:
     details = dict(what.details)
     if details.get("used") == details.get("examples"):  # nothing was left out on purpose
         details.pop("used", None)
+    details = {name: value for name, value in details.items() if value not in (None, [])}
     return [
         ("name", what.name),
         ("brought as", what.spec or "an object, from Python"),

@@ -138,7 +138,7 @@ def per_second(journal: Journal) -> float | None:
     steps, info, seconds = journal.steps(), journal.info, journal.seconds()
     if not steps or not info.steps_per_epoch or seconds is None or not 0 < seconds < math.inf:
         return None
-    return steps[-1].step / info.steps_per_epoch * info.examples / seconds
+    return steps[-1].step / info.steps_per_epoch * (info.learnt_per_epoch or info.examples) / seconds
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,7 @@ class Step:
 
 def next_steps(journal: Journal, audit: Bundle | None) -> list[Step]:
     """What a careful owner would do now, most urgent first."""
-    steps = []
-    if state(journal).kind != "finished":
-        told = "Let the run go on to its end, if it is not going on now."
-        steps.append(Step(told, resume_words(journal.folder)))
+    steps = _go_on(journal)
     steps += [Step(f"{title(group.first.name)}: {group.first.advice}") for group in alarm_groups(journal)[:MOST]]
     steps += [Step(f"{title(smell.name)}, in the audit: {smell.advice}") for smell in smells(audit)[:MOST]]
     if journal.alarms() or (audit is not None and audit.record.alarms):
@@ -162,10 +159,27 @@ def next_steps(journal: Journal, audit: Bundle | None) -> list[Step]:
     return [*steps, *_measure(journal, audit)]
 
 
+def _go_on(journal: Journal) -> list[Step]:
+    """What becomes of a run that is not finished; one that was stopped would only stop again."""
+    ends = [mark for mark in journal.marks() if mark.what in (*ENDS, "resumed")]
+    if not ends or ends[-1].what in ("interrupted", "resumed"):
+        told = "Let the run go on to its end, if it is not going on now."
+        return [Step(told, resume_words(journal.folder))]
+    if any(alarm.name == "not_a_number" and alarm.action == "stopped" for alarm in journal.alarms()):
+        told = (
+            "Start again, into another folder, with a lower learning rate, clip=1 or rollback: resumed, this run meets"
+        )
+        return [Step(f"{told} the same numbers.")]
+    return []
+
+
 def _measure(journal: Journal, audit: Bundle | None) -> list[Step]:
     """How to come to know more."""
     best, info = journal.best(), journal.info
-    n = best.n if best is not None else 0
+    if best is None:
+        told = "Nothing was evaluated before the run ended, so no weights were kept: set evaluate_every to fewer steps."
+        return [Step(told)] if journal.lines else []
+    n = best.n if audit is None else audit.record.n
     stronger = following.audit_command(journal) if following.named(info) else following.audit_python(journal)
     why = (
         "Audit the kept weights on data that neither trained the model nor picked the epoch: the check that runs "
@@ -175,10 +189,9 @@ def _measure(journal: Journal, audit: Bundle | None) -> list[Step]:
         "stronger attack can only lower it."
     )
     steps = [Step(why, stronger)]
-    if 0 < n < FEW:
-        steps.append(Step(f"Evaluate on more than {n} validation examples: the interval is wide."))
-    if journal.lines and not n:
-        steps.append(Step("Set examples aside for validation: without, nobody sees how robust the model is."))
+    if n < FEW:
+        what = "validation" if audit is None else "audited"
+        steps.append(Step(f"Take more than {n} {what} examples: the interval is wide."))
     if audit is not None:
         told = "Have somebody else check every adversarial example of the audit again."
         steps.append(Step(told, following.verify_command(journal)))

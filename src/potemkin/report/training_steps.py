@@ -27,7 +27,7 @@ _DRAWN: tuple[tuple[str, str, tuple[tuple[str, str, Get], ...]], ...] = (
         "inner",
         "The inner attack",
         (
-            ("one_step", "distance moved, in eps", lambda line: line.moved),
+            ("one_step", "distance moved from its start, in eps", lambda line: line.moved),
             ("alarm", "share of rows without a gradient", lambda line: line.dead),
         ),
     ),

@@ -150,12 +150,14 @@ def _place(folder: Path, step: int) -> Path:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """torch warns that no process group was started, and tells its storage's life; neither is the user's business."""
-    logger = logging.getLogger("torch.distributed.checkpoint")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger("torch.distributed.checkpoint"), state_dict_loader.logger]  # the latter is the root's
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -12,15 +12,17 @@ from safetensors.torch import save
 from torch import nn
 
 from potemkin.core.canonical import show
-from potemkin.core.files import write_whole
+from potemkin.core.files import sha256, write_whole
 from potemkin.models.classifier import Classifier
 from potemkin.models.run_folder import CONFIG, PREPARED, WEIGHTS, Config
 
 
-def write_best(folder: Path, net: nn.Module) -> None:
-    """Write model.safetensors, whole or not at all; tensors that share memory are written once each."""
+def write_best(folder: Path, net: nn.Module) -> str:
+    """Write model.safetensors, whole or not at all; tensors that share memory are written once each. Its sha256."""
     tensors = {name: tensor.detach().contiguous().clone() for name, tensor in net.state_dict().items()}
-    write_whole(folder / WEIGHTS, save(tensors))
+    written = save(tensors)
+    write_whole(folder / WEIGHTS, written)
+    return sha256(written)
 
 
 def write_config(folder: Path, model: Classifier, architecture: str | None, recipe: str, threat: str) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from potemkin.core.explain import listed
-from potemkin.core.files import explained
+from potemkin.core.files import explained, sha256
 from potemkin.errors import BundleError, ConfigError
+from potemkin.evaluate.bundle_read import read_bundle
 from potemkin.evaluate.locks import hold, state
 from potemkin.evaluate.record import Record
 from potemkin.models.run_folder import CONFIG, WEIGHTS
@@ -71,7 +71,7 @@ def _take(folder: Path, info: RunInfo, task: Task, overwrite: bool, resume: bool
     if folder.exists() and not folder.is_dir():
         raise BundleError(f"{folder} is no folder: give another --out.")
     if resume:
-        _check_same(read_info(folder), info)
+        _check_same(folder, read_info(folder), info)
     else:
         refuse_taken(folder, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,13 +81,22 @@ def _take(folder: Path, info: RunInfo, task: Task, overwrite: bool, resume: bool
             raise BundleError(f"Another process trains in {folder} at this moment: wait for it, or give another --out.")
         lock_path.unlink()
     lock = hold(lock_path)
-    if not resume:
-        for name in OURS - {LOCK}:
-            path = folder / name
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-        write_info(folder, info)
-        write_config(folder, task.model, task.names.model, info.recipe, info.threat_notation)
+    try:
+        if not resume:
+            _begin(folder, info, task)
+    except BaseException:
+        _release(folder, lock)
+        raise
     return lock
+
+
+def _begin(folder: Path, info: RunInfo, task: Task) -> None:
+    """Nothing of an earlier run, and what this one is."""
+    for name in OURS - {LOCK}:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    write_info(folder, info)
+    write_config(folder, task.model, task.names.model, info.recipe, info.threat_notation)
 
 
 def _release(folder: Path, lock: object) -> None:
@@ -95,19 +104,15 @@ def _release(folder: Path, lock: object) -> None:
     lock.close()  # type: ignore[attr-defined]
 
 
-def _check_same(stored: RunInfo, asked: RunInfo) -> None:
+def _check_same(folder: Path, stored: RunInfo, asked: RunInfo) -> None:
     """A run goes on as it began: the same recipe, settings, network and data. Another number of processes may do it."""
-    differing = [
+    differing = _other_data(stored, asked)
+    differing += [
         f"{name} was {a!r}, now {b!r}"
         for name, a, b in (
             ("recipe", stored.recipe, asked.recipe),
             ("the network's tensors", stored.model.fingerprint, asked.model.fingerprint),
-            ("the training data", stored.data.fingerprint, asked.data.fingerprint),
-            ("the labels of the training data", stored.data.labels, asked.data.labels),
-            ("the labels of the validation data", stored.validation.labels, asked.validation.labels),
-            ("the validation data", stored.validation.fingerprint, asked.validation.fingerprint),
             ("what the recipe reads", stored.reads, asked.reads),
-            ("the extra data", stored.extra and stored.extra.fingerprint, asked.extra and asked.extra.fingerprint),
             ("the number of training examples", stored.examples, asked.examples),
             ("the threat model", stored.threat, asked.threat),
             ("the preprocessing", *(info.model.details.get("preprocessing") for info in (stored, asked))),
@@ -120,9 +125,23 @@ def _check_same(stored: RunInfo, asked: RunInfo) -> None:
             differing.append(f"{name} was {a!r}, now {b!r}")
     if differing:
         raise ConfigError(
-            f"The run cannot go on, for it would not be the same: {listed(differing)}. Resume with what it began with, "
-            "or start another with another --out."
+            f"The run cannot go on, for it would not be the same: {'; '.join(differing)}. Resume with what it began "
+            f"with, or start another with another --out, from these weights if you like: --weights {folder / WEIGHTS}."
         )
+
+
+def _other_data(stored: RunInfo, asked: RunInfo) -> list[str]:
+    """Which data are not those that the run began with, in words."""
+    pairs = {"training": (stored.data, asked.data), "validation": (stored.validation, asked.validation)}
+    if stored.extra is not None or asked.extra is not None:
+        pairs["extra"] = (stored.extra or asked.data, asked.extra or stored.data)
+    told = []
+    for part, (then, now) in pairs.items():
+        if (then.fingerprint, then.labels) != (now.fingerprint, now.labels):
+            inputs = "other examples" if then.fingerprint != now.fingerprint else "other labels"
+            sizes = f"{then.details.get('examples')} examples then, {now.details.get('examples')} now"
+            told.append(f"the {part} data {now.spec or now.name} have {inputs} ({sizes})")
+    return told
 
 
 def start_point(folder: Path, trainer: Trainer, processes: Processes) -> None:
@@ -158,11 +177,31 @@ def finish(folder: Path, trainer: Trainer, processes: Processes, audit: Callable
     if trainer.state.interrupted:
         trainer.watch.mark("interrupted", f"asked to; go on with {resume_words(folder)}")
         return None
-    # A run that was finished already, and resumed, says so.
     trainer.watch.mark("stopped" if why else "finished", why or "all steps are done", once=True)
-    if not (folder / WEIGHTS).is_file():  # stopped before anything could be evaluated
+    if trainer.state.best is None:  # stopped before anything could be evaluated
         return None
-    return audit()
+    _check_kept(folder, trainer.state.kept)
+    there = None if trainer.watch.went_on else _audited(folder)  # resumed, though nothing was left to do
+    return there or audit()
+
+
+def _check_kept(folder: Path, kept: str | None) -> None:
+    """The weights that are audited and exported are those that the run wrote."""
+    path = folder / WEIGHTS
+    if not path.is_file() or (kept is not None and sha256(path.read_bytes()) != kept):
+        raise BundleError(
+            f"{path} is {'not what' if path.is_file() else 'gone, which'} this run wrote at its best evaluation: put "
+            "it back, or train again into another folder. Nothing that stands there is audited."
+        )
+
+
+def _audited(folder: Path) -> Record | None:
+    """The audit that is there, if it was brought to its end."""
+    try:
+        record = read_bundle(folder / AUDIT).record
+    except BundleError:
+        return None
+    return record if record.complete else None
 
 
 def _evaluations(journal: Journal) -> dict[str, list[EvaluationLine]]:

@@ -64,6 +64,8 @@ class RunInfo(Plain):
     steps_per_epoch: Count
     examples: Count
     """Training examples, those held out for validation not among them."""
+    learnt_per_epoch: Count | None = None
+    """How many of them an epoch learns from: the last, incomplete batch is left out. None in older runs."""
     world: Count
     threads: Count
     notes: list[Text] = Field(default_factory=list)

@@ -7,6 +7,7 @@ from typing import Any
 
 from potemkin.core.checks import choice, flag, number
 from potemkin.core.notation import Noted, parse
+from potemkin.core.registry import find
 from potemkin.errors import ConfigError
 from potemkin.training.alarms import ALARMS
 from potemkin.training.optimisers import SGD, Cyclic, Optimiser, Schedule
@@ -96,14 +97,27 @@ class Settings(Noted):
 
     def _check_parts(self) -> None:
         for name in ("optimiser", "schedule"):
-            if isinstance(getattr(self, name), str):
-                object.__setattr__(self, name, parse(getattr(self, name), kind="part"))
-        if not isinstance(self.optimiser, Optimiser):
-            raise ConfigError(f"optimiser={self.optimiser!r} is none; for example SGD(learning_rate=0.1) or AdamW().")
-        if not isinstance(self.schedule, Schedule):
-            raise ConfigError(f"schedule={self.schedule!r} is none; for example Cyclic(), Cosine() or Flat().")
+            object.__setattr__(self, name, _part(name, getattr(self, name)))
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"batch_size={self.batch_size} cannot be cut into accumulate={self.accumulate} equal parts: take a "
                 f"multiple, for example batch_size={-(-self.batch_size // self.accumulate) * self.accumulate}."
             )
+
+
+PARTS: dict[str, tuple[type, str]] = {
+    "optimiser": (Optimiser, "SGD(learning_rate=0.1), AdamW(learning_rate=0.002) or RMSProp(learning_rate=0.045)"),
+    "schedule": (Schedule, "Cyclic(), Cosine(), Stepwise() or Flat()"),
+}
+
+
+def _part(name: str, value: Any) -> Any:
+    """An optimiser or a schedule, from its notation, too."""
+    kind, given = PARTS[name]
+    if isinstance(value, str):
+        entry = find(value.partition("(")[0].strip())
+        if entry is not None and isinstance(entry.factory, type) and issubclass(entry.factory, kind):
+            value = parse(value, kind="part")
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name}={value!r} is none; give {given}.")
+    return value

@@ -28,6 +28,8 @@ class State:
     cost: list[int] = field(default_factory=lambda: [0] * 6)
     best: list[int] | None = None
     """`EvaluationLine.score` of the best validation so far."""
+    kept: str | None = None
+    """sha256 of the weights file of that best."""
     since_best: int = 0
     good: int | None = None
     """Step of the last checkpoint that was evaluated without catastrophic overfitting."""

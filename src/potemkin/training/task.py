@@ -20,6 +20,7 @@ from potemkin.data.sampling import choose, known_labels
 from potemkin.data.source import DataSource, Ints, fingerprint
 from potemkin.errors import ConfigError, DataError, ModelError
 from potemkin.evaluate.environment import environment
+from potemkin.evaluate.smells.examine import softmax
 from potemkin.models.classifier import Classifier
 from potemkin.models.loaders import try_out
 from potemkin.threat.threat_model import ThreatModel
@@ -29,7 +30,7 @@ from potemkin.training.resolved import resolved
 from potemkin.training.settings import Settings
 
 MOST_HELD_OUT = 1000
-LOOKED_AT = 256
+LOOKED_AT, OUTPUTS_LOOKED_AT = 256, 8
 
 
 @dataclass
@@ -78,12 +79,11 @@ class Task:
         self.recipe.check_model(self.model, self.data.input_shape)
         if self.test is not None:
             self.check_like(self.test)
-        for purpose, other in (("validation", self.validation), ("test", self.test)):
-            if other is not None:
-                self._look_at_overlap(other, purpose)
+        self._look_at_overlap()
         self._look_at_radius()
         self._look_at_labels()
         self._look_at_inputs()
+        self._look_at_outputs()
         for source, _ in self._sources():
             if left_out := getattr(source, "left_out", None):
                 self.notes.append(f"{source.name}: left out, as asked: {listed(left_out)}.")
@@ -157,12 +157,21 @@ class Task:
         found: list[tuple[DataSource, Ints | None]] = [(self.data, self.trained), (self.judged_on("validation"))]
         return found + ([(self.extra, None)] if self.extra is not None else [])
 
-    def _look_at_overlap(self, source: DataSource, purpose: str) -> None:
-        """Data that were learnt from are no test."""
-        if _brought(source, None).fingerprint == _brought(self.data, None).fingerprint:
+    def _look_at_overlap(self) -> None:
+        """Data that were learnt from, or that chose the weights, are no test."""
+        given = {"training": self.data, "extra": self.extra, "validation": self.validation, "test": self.test}
+        prints = {name: _brought(each, None).fingerprint for name, each in given.items() if each is not None}
+        for learnt in ("training", "extra"):
+            for purpose in ("validation", "test"):
+                if learnt in prints and prints[learnt] == prints.get(purpose):
+                    self.notes.append(
+                        f"The {purpose} data are the {learnt} data: what is measured on them is how well they were "
+                        "learnt by heart. Give others."
+                    )
+        if "test" in prints and prints["test"] == prints.get("validation"):
             self.notes.append(
-                f"The {purpose} data are the training data: what is measured on them is how well they were learnt by "
-                "heart. Give others."
+                "The test data are the validation data, by which the weights are chosen: that flatters them. Give "
+                "others."
             )
 
     def _look_at_radius(self) -> None:
@@ -170,7 +179,14 @@ class Task:
         width, eps = self.box[1] - self.box[0], float(self.recipe.threats[0].eps)
         if eps == 0:
             self.notes.append("eps is 0: nothing is attacked, and robust accuracy is clean accuracy.")
-        if self.recipe.threats[0].norm_name != "Linf" or not eps >= width:
+        if self.recipe.threats[0].norm_name != "Linf":
+            return
+        if 0 < eps < width / 1000:
+            self.notes.append(
+                f"eps {eps:g} is less than a thousandth of the box {list(self.box)}: hardly anything is attacked. Is "
+                "eps in the units of the inputs?"
+            )
+        if not eps >= width:
             return
         meant = f"Did you mean {eps:g}/255?" if 1 < eps < 256 and width == 1 else "Is eps in the units of the inputs?"
         self.notes.append(f"eps {eps:g} reaches from end to end of the box {list(self.box)}. {meant}")
@@ -211,9 +227,16 @@ class Task:
                 "are trained on all the same; leave them out if they are faults."
             )
 
+    def _look_at_outputs(self) -> None:
+        """Probabilities in place of logits: what an audit would say after the training, said before."""
+        batch = next(self.data.batches(OUTPUTS_LOOKED_AT, self.trained[:OUTPUTS_LOOKED_AT]))
+        with self.model.guest(), torch.no_grad():
+            outputs = self.model.forward(batch.inputs)
+        self.notes += [f"{smell.message} {smell.advice}" for smell in softmax(outputs)]
+
     def describe(self, steps: int, steps_per_epoch: int, world: int) -> RunInfo:
         """run.json."""
-        threat = ThreatModel(self.recipe.threats[0])
+        threat, own = ThreatModel(self.recipe.threats[0]), self.settings.batch_size - self.extra_rows
         return RunInfo(
             potemkin=__version__,
             recipe=show(self.recipe),
@@ -238,6 +261,7 @@ class Task:
             steps=steps,
             steps_per_epoch=steps_per_epoch,
             examples=len(self.trained),
+            learnt_per_epoch=len(self.trained) // own * own,
             world=world,
             threads=torch.get_num_threads(),
             notes=self.notes,

@@ -8,10 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from potemkin.errors import BundleError
 from potemkin.training import alarms
 from potemkin.training.evaluation import Evaluator, Subset
 from potemkin.training.export import write_best
-from potemkin.training.journal import AlarmLine, AnyLine, Cost, EvaluationLine, MarkLine, Passes, StepLine, read_journal
+from potemkin.training.journal import (
+    LOG,
+    AlarmLine,
+    AnyLine,
+    Cost,
+    EvaluationLine,
+    MarkLine,
+    Passes,
+    StepLine,
+    read_journal,
+)
 from potemkin.training.learner import Meter
 from potemkin.training.parallel import Processes
 from potemkin.training.settings import Settings
@@ -64,6 +75,12 @@ class Watch:
         self.state = State(**self.tensors.read(step, as_it_was=True))
         self._began, self._first = time.monotonic(), step
         self.evaluations = {part: list(evaluations.get(part, [])) for part in self.evaluations}
+        best = max((list(line.score) for line in self.evaluations["validation"]), default=None)
+        if best != self.state.best:
+            raise BundleError(
+                f"{self.folder / LOG} does not tell the evaluations that the checkpoint at step {step} knows: lines "
+                "were lost. Take an untouched copy, or start another run."
+            )
         self.state.stopped, self.state.interrupted = None, False  # whoever resumes wants it to go on
         self.log.open(self.state.step)
 
@@ -106,6 +123,11 @@ class Watch:
     def _looks_up(self, step: int) -> bool:
         """Whether the processes agree on stopping here: after every batch alone, seldom where that is a message."""
         return self.processes.world == 1 or (step // self.pace.batch) % 10 == 0
+
+    @property
+    def went_on(self) -> bool:
+        """Whether this process has taken a step."""
+        return self.state.step > self._first
 
     @property
     def _epoch(self) -> float:
@@ -160,7 +182,7 @@ class Watch:
         if best is None or list(line.score) > best:
             self.state.best, self.state.since_best = list(line.score), 0
             if self.processes.first:
-                write_best(self.folder, self.evaluator.judged.net)
+                self.state.kept = write_best(self.folder, self.evaluator.judged.net)
             self.mark("best", f"validation robust accuracy {line.robust_accuracy}, clean {line.clean_accuracy}")
         if patience is not None and self.state.since_best >= patience:
             self.state.stopped = f"nothing better on validation in {patience} evaluations"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 from potemkin.models.architectures import ResNet
 from potemkin.models.folding import Folding
@@ -103,6 +104,19 @@ def test_it_follows_the_weights() -> None:
     with folding.applied():
         assert torch.allclose(net(x), expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(before, expected, atol=1e-2)
+    drawn(net)
+    for part in net.parameters():
+        part.data.mul_(0.7)
+    with folding.applied():  # not what was merged the first time
+        inside = net(x)
+    assert torch.allclose(inside, net(x), rtol=1e-4, atol=1e-4) and not torch.allclose(inside, expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("made", [spectral_norm, weight_norm, parametrizations.spectral_norm])
+def test_weights_that_are_made_anew_at_each_pass_are_left_alone(made: Callable[[nn.Module], nn.Module]) -> None:
+    """They stand still while it is proven, and not while the network learns."""
+    net = nn.Sequential(made(nn.Conv2d(3, 6, 3)), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(6 * 36, 4))
+    assert Folding.of(drawn(net), torch.rand(4, 3, 8, 8)).pairs == []
 
 
 OTHERS: dict[str, Callable[[Odd, Tensor], Tensor]] = {

@@ -153,11 +153,21 @@ def test_alarms_put_their_advice_first(tmp_path: Path) -> None:
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("what", ["interrupted", "stopped"])
-def test_a_run_that_was_cut_says_how_to_go_on(tmp_path: Path, what: Any) -> None:
+@pytest.mark.parametrize(("what", "goes_on"), [("interrupted", True), ("stopped", False)])
+def test_a_run_that_was_cut_says_how_to_go_on(tmp_path: Path, what: Any, goes_on: bool) -> None:
+    """One that was stopped, by an alarm or for want of patience, would only stop again."""
     lines = [*CUT, MarkLine(step=100, epoch=1.0, what=what, message="asked to")]
     seen = drawn(tmp_path / "run", lines, model=model()).text
-    assert f"potemkin train --resume {tmp_path / 'run'}" in seen.partition("How it went")[0]
+    assert (f"potemkin train --resume {tmp_path / 'run'}" in seen.partition("How it went")[0]) == goes_on
+
+
+def test_a_run_that_met_nan_before_any_evaluation_is_sent_neither_round_nor_to_an_audit(tmp_path: Path) -> None:
+    alarm = ALARM.model_copy(update={"name": "not_a_number", "action": "stopped"})
+    lines = [step_of(5), alarm, MarkLine(step=5, epoch=0.1, what="stopped", message="alarm not_a_number")]
+    page = drawn(tmp_path / "run", lines, model=model()).text
+    seen = page.partition("What to do next")[2].partition("How it went")[0]
+    assert "Start again, into another folder, with a lower learning rate" in seen and "no weights were kept" in seen
+    assert "--resume" not in seen and "potemkin audit" not in seen and "Set examples aside" not in seen
 
 
 def test_a_run_from_python_gets_calls_and_no_command_that_cannot_work(tmp_path: Path) -> None:

@@ -130,6 +130,13 @@ def test_label_leaking_looks_at_the_newest_evaluation() -> None:
 BEFORE = line(400, 220, 225, 200)
 
 
+def test_a_fall_in_which_the_training_attack_fell_too_is_no_catastrophic_overfitting() -> None:
+    both = line(400, 130, 130, 90, epoch=2)
+    assert surely_above(130, 90, N) and 0.5 * BEFORE.robust > 90 and 90 >= 0.5 * 130
+    assert catastrophic_overfitting([BEFORE, both]) is None
+    assert catastrophic_overfitting([BEFORE, line(400, 196, 196, 99, epoch=2)]) is not None
+
+
 def test_catastrophic_overfitting_fires_on_a_collapse() -> None:
     told = catastrophic_overfitting([BEFORE, line(440, 430, 430, 3, epoch=2)])
     assert told is not None

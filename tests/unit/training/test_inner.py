@@ -370,6 +370,41 @@ def test_rows_that_never_saw_a_usable_gradient_are_dead(attack: Attack, factor: 
         assert torch.all(found.moved[1::2] == 0) and torch.all(found.moved[::2] > 0.99)
 
 
+def test_an_infinite_gradient_is_none() -> None:
+    given = examples(40)
+    given.x[:, 0, 0, 0] = torch.tensor([0.1, 0.9]).repeat(20)
+
+    class Steep(Deaf):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.requires_grad:
+                steep = x.detach()[:, :1, :1, :1] > 0.5
+                x.register_hook(lambda gradient: torch.where(steep, math.inf, gradient))
+            return super().forward(x)
+
+    found, _ = search(fgsm(), Steep(1.0), given)
+    assert found.dead.tolist() == [False, True] * 20 and torch.isfinite(found.points).all()
+
+
+def test_an_attack_in_train_mode_leaves_every_buffer_as_it_was() -> None:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(12, K)
+            self.register_buffer("seen", torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                self.seen += len(x)
+            return self.linear(x.flatten(1))
+
+    net = Counts()
+    teacher = Learner(net, net, Box(0, 1), classes=K)
+    with teacher.probing("train") as logits:
+        logits(examples(4).x)
+        assert net.seen.item() == 4
+    assert net.seen.item() == 0
+
+
 def test_one_usable_gradient_is_enough() -> None:
     """A row that begins where the gradient is zero, and steps out of there at random, is not dead."""
 

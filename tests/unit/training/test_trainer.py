@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,25 @@ def test_after_a_collapse_the_last_good_weights_come_back_however_many_checkpoin
     assert max(seen) == 21
 
 
+def test_weights_that_collapsed_are_never_the_last_good_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not even while the alarm that told so lasts, and is not told again."""
+    robust = {"train": [60, 0, 0, 0, 0], "validation": [50] * 5}
+    call = {"epochs": 3, "evaluate_every": 5, "rollback": True}
+    run, _ = judged(monkeypatch, tmp_path / "run", robust, **call)
+    newest = max((run.folder / "checkpoints").iterdir())
+    assert json.loads((newest / "state.json").read_text(encoding="utf-8"))["state"]["good"] == 5
+
+
+def test_dropout_is_drawn_anew_at_each_step_and_again_when_it_is_replayed(make: Callable[..., Trainer]) -> None:
+    trainer, drawn = make(pgd_at(eps=0.1, steps=1)), []
+    batch = next(trainer.stream.from_step(0))
+    for step in (0, 1, 0):
+        trainer.state.step = step
+        trainer.parts(batch)
+        drawn.append(torch.rand(8))
+    assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])
+
+
 def test_after_a_rollback_free_training_is_attacked_by_pgd_for_an_epoch(make: Callable[..., Trainer]) -> None:
     trainer = make(free(eps=0.1, replay=2))
     trainer.state.recovers_until = 2
@@ -207,6 +227,14 @@ def test_the_best_weights_are_those_with_the_best_validation(monkeypatch: pytest
     assert [mark.step for mark in run.journal.marks() if mark.what == "best"] == [7, 14]
     assert same(load_file(run.folder / "model.safetensors"), seen[14])
     assert same(dict(run.model.net.state_dict()), seen[14]) and not same(seen[14], seen[21])
+
+
+def test_of_equals_the_first_is_the_best(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """For its weights are those that were kept."""
+    run, seen = judged(monkeypatch, tmp_path / "run", {"train": [50] * 3, "validation": [40, 55, 55]}, epochs=3)
+    best = run.journal.best()
+    assert best is not None and best.step == 14
+    assert same(load_file(run.folder / "model.safetensors"), seen[14])
 
 
 @pytest.mark.parametrize("patience", [1, 2, 3])

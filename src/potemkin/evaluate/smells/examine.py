@@ -62,7 +62,7 @@ def examine(
     # Noise would make every answer look as if it came from the company; it is told as what it is.
     strange = [] if randomised else _batch_dependent(oracle, inputs, labels, outputs)
     smells += [_randomised(outputs, repeated)] if randomised else strange
-    smells += _softmax(outputs)
+    smells += softmax(outputs)
     if answer.gradient is not None and not all(attack.control for attack in attacks):
         smells += [_detached()] if answer.detached else _zero_gradients(answer.gradient[:count])
     smells += odd_inputs(batch.inputs, box)
@@ -137,7 +137,8 @@ def _batch_dependent(oracle: Oracle, inputs: Tensor, labels: Tensor, outputs: Te
     ]
 
 
-def _softmax(outputs: Tensor) -> list[Smell]:
+def softmax(outputs: Tensor) -> list[Smell]:
+    """Probabilities where logits belong."""
     inside = bool(((outputs >= 0) & (outputs <= 1)).all())
     if not inside or not bool(((outputs.sum(dim=1) - 1).abs() < SUM_TOLERANCE).all()):
         return []
