@@ -195,6 +195,7 @@ class Bench:
             return
         folder = self.folder(net.name)
         there = (folder / "run.json").exists()
+        self._forget_points_of(net.name)
         self.say(
             f"{net.name}: {'goes on' if there else 'begins'}: {net.model}, {net.epochs} epochs, {show(net.recipe)}"
         )
@@ -212,6 +213,13 @@ class Bench:
             epochs=net.epochs, batch_size=128, precision="bf16", seed=SEED, holdout=128, evaluation_examples=128,
             evaluate_every=10**9, evaluation_steps=1 if self.quick else 10, audit_examples=0, **net.settings,
         )  # fmt: skip
+
+    def _forget_points_of(self, source: str) -> None:
+        """What was measured on the adversarial pictures of a network that is trained anew."""
+        for path in (self.home / "measured").glob("*.json"):
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored["right"] = {k: bits for k, bits in stored["right"].items() if not k.endswith(f"points of {source}")}
+            write_whole(path, json.dumps(stored, indent=1) + "\n")
 
     def measure(self, net: Net) -> None:
         """All that is asked of a trained network; each answer is kept as it comes."""
@@ -259,7 +267,7 @@ class Bench:
             stamp = f"{weights[:16]}, {self.measured_on} rows of {ROWS}"
             stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
             journal = read_journal(folder)
-            fresh: dict[str, Any] = {"right": {}, "stamp": stamp}
+            fresh: dict[str, Any] = {"right": {}, "stamp": stamp, "sources": sources()}
             self.known[net.name] = (stored if stored.get("stamp") == stamp else fresh) | {
                 "model": net.model,
                 "data": net.data,

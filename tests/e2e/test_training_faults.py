@@ -215,6 +215,12 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "a number nobody knows": lambda newest: edit(
         newest / "state.json", lambda told: told | {"state": told["state"] | {"mood": "good"}}
     ),
+    "a number in words": lambda newest: edit(
+        newest / "state.json", lambda told: told | {"state": told["state"] | {"seconds": "many"}}
+    ),
+    "a score in words": lambda newest: edit(
+        newest / "state.json", lambda told: told | {"state": told["state"] | {"best": "good"}}
+    ),
     "a tensor nobody has": lambda newest: edit(
         newest / "state.json", lambda told: told | {"tensors": [*told["tensors"], "optimiser.1.weight.mood"]}
     ),

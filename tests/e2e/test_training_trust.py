@@ -65,6 +65,17 @@ def test_a_finished_run_is_not_audited_again(here: Path, cli: Cli, monkeypatch: 
     assert cli("train", "--resume", "run", "--json").json["audit"]["rates"] == first.json["audit"]["rates"]
 
 
+def test_another_test_set_is_audited_anew(tmp_path: Path) -> None:
+    x, y = pair(20)
+    sets = [(x, y), (1 - x, y)]
+    found = [
+        quick(tmp_path / "run", audit_examples=12, test=each, resume=number > 0).record
+        for number, each in enumerate([*sets, sets[1]])
+    ]
+    prints = [record.data.fingerprint for record in found if record is not None]
+    assert prints[0] != prints[1] == prints[2] and found[1] == found[2], "and only then"
+
+
 def test_what_torch_says_of_a_cut_checkpoint_reaches_nobody(here: Path, cli: Cli) -> None:
     """In a process of its own: pytest takes the root's log away."""
     assert cli(*WORDS, *SHORT, "--out", "run").code == 0

@@ -51,7 +51,10 @@ def explain(error: BaseException) -> Failure:
     return Failure(kind, f"Something unexpected happened: {kind}: {first_line(error)}. {_REPORT}", FAILED)
 
 
-_LESS = "Use smaller --rows (the default is 128, any multiple of 8 will do), a smaller model, or another --device."
+_LESS = (
+    "Use smaller --rows of an audit (the default is 128, any multiple of 8 will do), a smaller --batch-size of a "
+    "training, a smaller model, or another --device."
+)
 _REPORT = (
     "Nothing half-written was left behind. This is a fault in potemkin, or in the model's or the data's own code: run "
     "the same command with --debug and report what it shows."

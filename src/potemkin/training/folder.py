@@ -9,7 +9,6 @@ from pathlib import Path
 
 from potemkin.core.files import explained, sha256
 from potemkin.errors import BundleError, ConfigError
-from potemkin.evaluate.bundle_read import read_bundle
 from potemkin.evaluate.locks import hold, state
 from potemkin.evaluate.record import Record
 from potemkin.models.run_folder import CONFIG, WEIGHTS
@@ -181,8 +180,7 @@ def finish(folder: Path, trainer: Trainer, processes: Processes, audit: Callable
     if trainer.state.best is None:  # stopped before anything could be evaluated
         return None
     _check_kept(folder, trainer.state.kept)
-    there = None if trainer.watch.went_on else _audited(folder)  # resumed, though nothing was left to do
-    return there or audit()
+    return audit()
 
 
 def _check_kept(folder: Path, kept: str | None) -> None:
@@ -193,15 +191,6 @@ def _check_kept(folder: Path, kept: str | None) -> None:
             f"{path} is {'not what' if path.is_file() else 'gone, which'} this run wrote at its best evaluation: put "
             "it back, or train again into another folder. Nothing that stands there is audited."
         )
-
-
-def _audited(folder: Path) -> Record | None:
-    """The audit that is there, if it was brought to its end."""
-    try:
-        record = read_bundle(folder / AUDIT).record
-    except BundleError:
-        return None
-    return record if record.complete else None
 
 
 def _evaluations(journal: Journal) -> dict[str, list[EvaluationLine]]:

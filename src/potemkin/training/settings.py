@@ -28,7 +28,7 @@ class Settings(Noted):
         channels_last: pictures lie in memory as fast convolutions read them.
         compile: the network goes through `torch.compile`, which costs half a minute and does not always gain.
         fold: batch normalisation into the layer before it while the network is attacked in eval mode, where that is
-            proven to be the same function; not with `compile` or "fsdp".
+            shown to be the same function; not with `compile` or "fsdp".
         accumulate: parts into which each batch is cut to save memory.
         parallel: "ddp" or "fsdp", where several processes run.
         sync_batchnorm: batch statistics over all processes.

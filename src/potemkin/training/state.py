@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from potemkin.errors import BundleError, ConfigError
@@ -41,6 +43,16 @@ class State:
     """Why it is over before its last step."""
     interrupted: bool = False
     """Whether somebody asked it to stop here, to go on later."""
+
+    @classmethod
+    def of(cls, numbers: dict[str, Any]) -> Self:
+        """From what a checkpoint holds; TypeError for a name nobody knows, or a value of another kind."""
+        state = cls(**numbers)
+        try:
+            TypeAdapter(cls).validate_json(json.dumps(numbers), strict=True)
+        except ValidationError as error:
+            raise TypeError(f"{error.errors()[0]['loc'][0]} is {error.errors()[0]['input']!r:.100}") from error
+        return state
 
 
 class Tensors:

@@ -15,8 +15,10 @@ from potemkin.core.explain import first_line
 from potemkin.core.memory import out_of_memory
 from potemkin.core.notation import parse
 from potemkin.data.load import load_data
-from potemkin.errors import ConfigError, TrainingError, suggest
+from potemkin.data.source import DataSource
+from potemkin.errors import BundleError, ConfigError, TrainingError, suggest
 from potemkin.evaluate.audit import Progress, audit
+from potemkin.evaluate.bundle_read import read_bundle
 from potemkin.evaluate.prepare import as_classifier
 from potemkin.evaluate.record import Record
 from potemkin.models.classifier import Classifier
@@ -178,6 +180,9 @@ def _audit(task: Task, folder: Path, judged: Classifier, watch: Watch) -> Record
     if not task.settings.audit_examples:
         return None
     source = task.test or task.validation or only(task.data, task.held_out)
+    examples = min(task.settings.audit_examples, len(source))
+    if there := _audited(folder, judged, source, examples):
+        return there
     asked_before = watch.ears.stop_asked()
 
     def told(progress: Progress) -> None:
@@ -187,8 +192,19 @@ def _audit(task: Task, folder: Path, judged: Classifier, watch: Watch) -> Record
 
     return audit(
         judged, source, task.recipe.threats[0], FINAL_ATTACKS, seed=task.settings.seed, progress=told,
-        examples=min(task.settings.audit_examples, len(source)), out=folder / AUDIT, overwrite=True,
+        examples=examples, out=folder / AUDIT, overwrite=True,
     )  # fmt: skip
+
+
+def _audited(folder: Path, judged: Classifier, source: DataSource, examples: int) -> Record | None:
+    """The audit that is there, if it is a whole one of these weights on these examples: of a run resumed at its end."""
+    try:
+        record = read_bundle(folder / AUDIT).record
+    except BundleError:
+        return None
+    same = record.complete and record.model.fingerprint == judged.fingerprint()
+    same = same and record.data.fingerprint == source.fingerprint(np.arange(examples))
+    return record if same else None
 
 
 def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:

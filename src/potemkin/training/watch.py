@@ -72,7 +72,7 @@ class Watch:
 
     def resume(self, step: int, evaluations: dict[str, list[EvaluationLine]]) -> None:
         """Go on from the checkpoint at `step`."""
-        self.state = State(**self.tensors.read(step, as_it_was=True))
+        self.state = State.of(self.tensors.read(step, as_it_was=True))
         self._began, self._first = time.monotonic(), step
         self.evaluations = {part: list(evaluations.get(part, [])) for part in self.evaluations}
         best = max((list(line.score) for line in self.evaluations["validation"]), default=None)
@@ -123,11 +123,6 @@ class Watch:
     def _looks_up(self, step: int) -> bool:
         """Whether the processes agree on stopping here: after every batch alone, seldom where that is a message."""
         return self.processes.world == 1 or (step // self.pace.batch) % 10 == 0
-
-    @property
-    def went_on(self) -> bool:
-        """Whether this process has taken a step."""
-        return self.state.step > self._first
 
     @property
     def _epoch(self) -> float:
