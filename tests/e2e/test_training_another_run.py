@@ -116,7 +116,7 @@ def test_labels_of_examples_that_the_fingerprint_does_not_look_at(part: str, tmp
     named = "training" if part == "data" else "validation"
     refused(
         ConfigError,
-        f"the {named} data arrays have other labels (1024 examples then, 1024 now)",
+        f"the {named} data arrays have other labels. Resume",
         out=tmp_path / "run",
         **changed,
     )

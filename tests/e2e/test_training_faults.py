@@ -175,8 +175,8 @@ def test_changed_files_are_noticed_by_a_resume(here: Path, cli: Cli) -> None:
     save(here / "good.npz", x, (y + 1) % 4)
     answer = cli("train", "--resume", "run")
     assert answer.code == 2
-    assert "the training data good.npz have other examples (" in answer.error and "the validation data" in answer.error
-    assert "sha256" not in answer.error
+    assert "the training data good.npz have other examples or labels. Resume" in answer.error
+    assert "sha256" not in answer.error and "the validation data" not in answer.error, "which are a part of them"
     save(here / "good.npz", x, y)
     text = MODELS.replace("def good():\n    return Net().eval()", "def good():\n    return nn.Sequential(Net())")
     assert text != MODELS
@@ -217,6 +217,9 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     ),
     "a number in words": lambda newest: edit(
         newest / "state.json", lambda told: told | {"state": told["state"] | {"seconds": "many"}}
+    ),
+    "a step as a text": lambda newest: edit(
+        newest / "state.json", lambda told: told | {"state": told["state"] | {"since_best": "1"}}
     ),
     "a score in words": lambda newest: edit(
         newest / "state.json", lambda told: told | {"state": told["state"] | {"best": "good"}}

@@ -17,11 +17,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cli_run import Cli
-from potemkin.errors import BundleError, ConfigError
+from potemkin.errors import BundleError, ConfigError, TrainingError
+from potemkin.training import checkpoint
 from potemkin.training import folder as folders
-from trained import checkpoints, log, pair, quick
+from potemkin.training.evaluation import Evaluator, Subset
+from potemkin.training.journal import EvaluationLine
+from potemkin.training.telling import Ears
+from trained import checkpoints, log, pair, quick, same
 
 WORDS = ("train", "models.py:good", "good.npz", "--recipe", "pgd_at(eps=0.1, steps=2)", "--batch-size", "8")
+ATTACKS = ("--attack", "apgd()", "--attack", "apgd(objective=DLR(), targets=9)")
 SHORT = ("--device", "cpu", "--epochs", "2", "--set", "evaluation_examples=16", "--set", "audit_examples=12")
 
 
@@ -37,7 +42,7 @@ def drop_evaluations(path: Path) -> None:
 
 TAMPERED: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "other weights": ("model.safetensors", poke, "not what this run wrote"),
-    "no weights": ("model.safetensors", Path.unlink, "gone"),
+    "no weights": ("model.safetensors", Path.unlink, "is gone"),
     "lost evaluations": ("log.jsonl", drop_evaluations, "lines were lost"),
     "no log": ("log.jsonl", Path.unlink, "log.jsonl"),
 }
@@ -52,6 +57,92 @@ def test_a_folder_that_was_changed_tells_no_figures(what: str, tmp_path: Path) -
         quick(tmp_path / "run", epochs=2, audit_examples=12, resume=True)
 
 
+class Interrupted(Exception):
+    """Raised in place of a kill."""
+
+
+def stop_at(step: int) -> Callable[[Any], None]:
+    def look(tick: Any) -> None:
+        if tick.step == step and tick.rows:
+            raise Interrupted
+
+    return look
+
+
+def test_better_weights_wait_for_their_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it cannot be written, the run goes on from the old one, whose best weights are still there."""
+    folder, real = tmp_path / "run", checkpoint.save
+
+    def save_until(place: Path, step: int, *rest: Any) -> None:
+        if step == 14:
+            raise TrainingError("the disk is full")
+        real(place, step, *rest)
+
+    scores = iter([3, 5, 1, 1])
+
+    def judge(self: Evaluator, part: Subset, step: int, epoch: float, weights: Any) -> EvaluationLine:
+        robust = next(scores) if part.part == "validation" else 0
+        return EvaluationLine(
+            step=step, epoch=epoch, part=part.part, weights=weights, n=6, clean=6, training_attack=6, one_step=6,
+            robust=robust,
+        )  # fmt: skip
+
+    monkeypatch.setattr(Evaluator, "judge", judge)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", save_until)
+        with pytest.raises(TrainingError, match="full"):
+            quick(folder, epochs=3)
+    first = load_file(folder / "model.safetensors")
+    run = quick(folder, epochs=3, resume=True)  # in which no later evaluation is as good
+    best = run.journal.best()
+    assert best is not None and best.step == 7
+    assert same(load_file(folder / "model.safetensors"), first)
+    assert [path.name for path in folder.glob(".next*")] == []
+
+
+def test_where_the_best_weights_are_gone_the_best_is_sought_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        quick(folder, epochs=3, progress=stop_at(16))
+    poke(folder / "model.safetensors")
+    run = quick(folder, epochs=3, resume=True)
+    best = run.journal.best()
+    assert best is not None and best.step == 21
+    assert [mark.what for mark in run.journal.marks() if mark.step == 14][-2:] == ["lost", "resumed"]
+    quick(folder, epochs=3, resume=True)  # and again, at its end
+    stored, newest = load_file(folder / "model.safetensors"), run.model.net.state_dict()
+    assert same(stored, dict(newest))
+
+
+def test_another_audit_in_the_folder_is_not_taken_for_the_runs_own(here: Path, cli: Cli) -> None:
+    first = cli(*WORDS, *SHORT, "--out", "run", "--test", "good.npz", "--json").json["audit"]
+    words = ("audit", "run", "good.npz", "--examples", "12", "--seed", "0", "--out", "run/audit", "--overwrite")
+    for threat, attacks in (("Linf(0.001)", ATTACKS), ("Linf(0.1)", ("--attack", "fgsm()"))):
+        assert cli(*words, "--threat", threat, *attacks).code in (0, 1)
+        again = cli("train", "--resume", "run", "--json").json["audit"]
+        assert (again["threat"], again["rates"]) == (first["threat"], first["rates"])
+        assert [each["recipe"] for each in again["attacks"]] == [each["recipe"] for each in first["attacks"]]
+
+
+def test_an_audit_that_was_interrupted_is_made_whole(tmp_path: Path) -> None:
+    whole = quick(tmp_path / "run", audit_examples=6).record
+    record = tmp_path / "run" / "audit" / "record.json"
+    assert whole is not None and whole.complete
+    edited = json.loads(record.read_text(encoding="utf-8"))
+    assert edited["complete"] is True
+    again = quick(tmp_path / "run", audit_examples=6, resume=True).record
+    assert again == whole
+    shutil.rmtree(record.parent)
+    asked = iter([False] * 2 + [True] * 99)
+    task_ears = Ears(stop_asked=lambda: next(asked))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("potemkin.training.train.Ears", lambda *given: task_ears)
+        cut = quick(tmp_path / "run", audit_examples=6, resume=True).record
+    assert cut is not None and not cut.complete
+    made = quick(tmp_path / "run", audit_examples=6, resume=True).record
+    assert made is not None and made.complete and made.rates == whole.rates
+
+
 def test_a_finished_run_is_not_audited_again(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     first = cli(*WORDS, *SHORT, "--out", "run", "--json")
     before = log(here / "run")
@@ -60,7 +151,7 @@ def test_a_finished_run_is_not_audited_again(here: Path, cli: Cli, monkeypatch: 
         again = cli("train", "--resume", "run", "--json")
         assert again.code == 0, again.err
         assert again.json["audit"] == first.json["audit"] and log(here / "run") == before
-        assert "finished already" in cli("train", "--resume", "run").err
+        assert "done already" in cli("train", "--resume", "run").err
     shutil.rmtree(here / "run" / "audit")
     assert cli("train", "--resume", "run", "--json").json["audit"]["rates"] == first.json["audit"]["rates"]
 

@@ -181,11 +181,10 @@ class Asked:
 
 def _doing(place: Path, resumed: bool) -> str | None:
     """That nothing is left to do, where that is so."""
-    from potemkin.training.journal import read_journal
+    from potemkin.training.checkpoint import latest
+    from potemkin.training.journal import read_info
 
-    if resumed and any(mark.what == "finished" for mark in read_journal(place).marks()):
-        return "The run is finished already; a complete audit is not made again."
-    return None
+    return "All steps of the run are done already." if resumed and latest(place) == read_info(place).steps else None
 
 
 def _aborted(place: Path) -> BaseException:

@@ -16,13 +16,28 @@ from potemkin.core.files import sha256, write_whole
 from potemkin.models.classifier import Classifier
 from potemkin.models.run_folder import CONFIG, PREPARED, WEIGHTS, Config
 
+NEXT = ".next-model.safetensors"
+"""Better weights whose checkpoint is not written yet: until then the run may go on from where the old ones are best."""
 
-def write_best(folder: Path, net: nn.Module) -> str:
-    """Write model.safetensors, whole or not at all; tensors that share memory are written once each. Its sha256."""
+
+def write_next(folder: Path, net: nn.Module) -> str:
+    """Write better weights beside the best, whole or not at all; tensors that share memory once each. Their sha256."""
     tensors = {name: tensor.detach().contiguous().clone() for name, tensor in net.state_dict().items()}
     written = save(tensors)
-    write_whole(folder / WEIGHTS, written)
+    write_whole(folder / NEXT, written)
     return sha256(written)
+
+
+def settle_best(folder: Path, kept: str | None) -> bool:
+    """Make model.safetensors the weights with the sha256 `kept`; False where they are not there any more."""
+    if kept is not None and _digest(folder / NEXT) == kept:
+        (folder / NEXT).replace(folder / WEIGHTS)
+    (folder / NEXT).unlink(missing_ok=True)
+    return kept is None or _digest(folder / WEIGHTS) == kept
+
+
+def _digest(path: Path) -> str | None:
+    return sha256(path.read_bytes()) if path.is_file() else None
 
 
 def write_config(folder: Path, model: Classifier, architecture: str | None, recipe: str, threat: str) -> None:

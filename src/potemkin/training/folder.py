@@ -7,20 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from potemkin.core.files import explained, sha256
+from potemkin.core.files import explained
 from potemkin.errors import BundleError, ConfigError
 from potemkin.evaluate.locks import hold, state
 from potemkin.evaluate.record import Record
 from potemkin.models.run_folder import CONFIG, WEIGHTS
 from potemkin.training import board, checkpoint
-from potemkin.training.export import write_config
+from potemkin.training.export import NEXT, write_config
 from potemkin.training.journal import (
     AUDIT,
     LOG,
     REPORT,
     RUN,
-    EvaluationLine,
-    Journal,
     RunInfo,
     cut_after,
     read_info,
@@ -34,7 +32,7 @@ from potemkin.training.task import Task
 from potemkin.training.trainer import Trainer
 
 LOCK = ".lock"
-OURS = {RUN, LOG, LOCK, checkpoint.FOLDER, CONFIG, WEIGHTS, AUDIT, REPORT, board.FOLDER}
+OURS = {RUN, LOG, LOCK, checkpoint.FOLDER, CONFIG, WEIGHTS, NEXT, AUDIT, REPORT, board.FOLDER}
 
 
 @contextmanager
@@ -136,10 +134,14 @@ def _other_data(stored: RunInfo, asked: RunInfo) -> list[str]:
         pairs["extra"] = (stored.extra or asked.data, asked.extra or stored.data)
     told = []
     for part, (then, now) in pairs.items():
-        if (then.fingerprint, then.labels) != (now.fingerprint, now.labels):
-            inputs = "other examples" if then.fingerprint != now.fingerprint else "other labels"
-            sizes = f"{then.details.get('examples')} examples then, {now.details.get('examples')} now"
-            told.append(f"the {part} data {now.spec or now.name} have {inputs} ({sizes})")
+        other = then.fingerprint != now.fingerprint, then.labels != now.labels
+        of_training = (then.fingerprint, now.fingerprint) == (stored.data.fingerprint, asked.data.fingerprint)
+        if not any(other) or (part == "validation" and of_training and then.labels == stored.data.labels):
+            continue  # held out of the training data, of which it is said already
+        what = "other examples or labels" if all(other) else "other examples" if other[0] else "other labels"
+        then_n, now_n = then.details.get("examples"), now.details.get("examples")
+        sizes = "" if then_n == now_n else f" ({then_n} examples then, {now_n} now)"
+        told.append(f"the {part} data {now.spec or now.name} have {what}{sizes}")
     return told
 
 
@@ -158,7 +160,7 @@ def start_point(folder: Path, trainer: Trainer, processes: Processes) -> None:
     processes.wait()
     journal = read_journal(folder)
     try:
-        trainer.watch.resume(newest, _evaluations(journal))
+        trainer.watch.resume(newest, journal)
     except TypeError as error:  # a number in it that this version does not know
         raise BundleError(
             f"The checkpoint {folder / checkpoint.FOLDER}/step-{newest:08d} is damaged, or of another version of "
@@ -179,19 +181,4 @@ def finish(folder: Path, trainer: Trainer, processes: Processes, audit: Callable
     trainer.watch.mark("stopped" if why else "finished", why or "all steps are done", once=True)
     if trainer.state.best is None:  # stopped before anything could be evaluated
         return None
-    _check_kept(folder, trainer.state.kept)
     return audit()
-
-
-def _check_kept(folder: Path, kept: str | None) -> None:
-    """The weights that are audited and exported are those that the run wrote."""
-    path = folder / WEIGHTS
-    if not path.is_file() or (kept is not None and sha256(path.read_bytes()) != kept):
-        raise BundleError(
-            f"{path} is {'not what' if path.is_file() else 'gone, which'} this run wrote at its best evaluation: put "
-            "it back, or train again into another folder. Nothing that stands there is audited."
-        )
-
-
-def _evaluations(journal: Journal) -> dict[str, list[EvaluationLine]]:
-    return {part: journal.evaluations(part) for part in ("train", "validation")}

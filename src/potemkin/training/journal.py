@@ -202,8 +202,9 @@ class MarkLine(Plain):
     kind: Literal["mark"] = "mark"
     step: Count
     epoch: float
-    what: Literal["resumed", "rolled back", "interrupted", "stopped", "finished", "best"]
-    """`interrupted`: somebody stopped it; `stopped`: an alarm or its patience did, and it is over."""
+    what: Literal["resumed", "rolled back", "interrupted", "stopped", "finished", "best", "lost"]
+    """`interrupted`: somebody stopped it; `stopped`: an alarm or its patience did, and it is over; `lost`: the weights
+    that were the best are gone."""
     message: Text
 
 
@@ -243,7 +244,9 @@ class Journal:
 
     def best(self) -> EvaluationLine | None:
         """The evaluation whose weights were kept: the best score, and of equals the first."""
-        lines = self.evaluations("validation")
+        marks = (k for k, line in enumerate(self.lines) if isinstance(line, MarkLine) and line.what == "lost")
+        since = self.lines[max(marks, default=-1) + 1 :]
+        lines = [line for line in since if isinstance(line, EvaluationLine) and line.part == "validation"]
         return max(lines, key=lambda line: (line.score, -line.step), default=None)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from potemkin.core.canonical import show
 from potemkin.core.explain import first_line
 from potemkin.core.memory import out_of_memory
 from potemkin.core.notation import parse
@@ -181,7 +182,7 @@ def _audit(task: Task, folder: Path, judged: Classifier, watch: Watch) -> Record
         return None
     source = task.test or task.validation or only(task.data, task.held_out)
     examples = min(task.settings.audit_examples, len(source))
-    if there := _audited(folder, judged, source, examples):
+    if there := _audited(task, folder, judged, source, examples):
         return there
     asked_before = watch.ears.stop_asked()
 
@@ -196,15 +197,18 @@ def _audit(task: Task, folder: Path, judged: Classifier, watch: Watch) -> Record
     )  # fmt: skip
 
 
-def _audited(folder: Path, judged: Classifier, source: DataSource, examples: int) -> Record | None:
-    """The audit that is there, if it is a whole one of these weights on these examples: of a run resumed at its end."""
+def _audited(task: Task, folder: Path, judged: Classifier, source: DataSource, examples: int) -> Record | None:
+    """The audit that is there, if it is the one that would be made: that of a run resumed at its end."""
     try:
         record = read_bundle(folder / AUDIT).record
     except BundleError:
         return None
-    same = record.complete and record.model.fingerprint == judged.fingerprint()
-    same = same and record.data.fingerprint == source.fingerprint(np.arange(examples))
-    return record if same else None
+    asked = (show(task.recipe.threats[0]), list(FINAL_ATTACKS), task.settings.seed, judged.fingerprint())
+    attacks = [attack.recipe for attack in sorted(record.attacks, key=lambda attack: attack.order)]
+    found = (record.threat.notation, attacks, record.seed, record.model.fingerprint)
+    if not record.complete or found != asked:
+        return None
+    return record if record.data.fingerprint == source.fingerprint(np.arange(examples)) else None
 
 
 def _changed(settings: Settings, changes: dict[str, Any]) -> Settings:

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from potemkin.errors import BundleError
+from potemkin.models.run_folder import WEIGHTS
 from potemkin.training import alarms
 from potemkin.training.evaluation import Evaluator, Subset
-from potemkin.training.export import write_best
+from potemkin.training.export import settle_best, write_next
 from potemkin.training.journal import (
     LOG,
     AlarmLine,
     AnyLine,
     Cost,
     EvaluationLine,
+    Journal,
     MarkLine,
     Passes,
     StepLine,
@@ -70,19 +72,32 @@ class Watch:
         self.log.open(self.state.step)
         self._save()
 
-    def resume(self, step: int, evaluations: dict[str, list[EvaluationLine]]) -> None:
-        """Go on from the checkpoint at `step`."""
+    def resume(self, step: int, journal: Journal) -> None:
+        """Go on from the checkpoint at `step`, with the log cut there."""
         self.state = State.of(self.tensors.read(step, as_it_was=True))
         self._began, self._first = time.monotonic(), step
-        self.evaluations = {part: list(evaluations.get(part, [])) for part in self.evaluations}
-        best = max((list(line.score) for line in self.evaluations["validation"]), default=None)
-        if best != self.state.best:
+        self.evaluations = {part: journal.evaluations(part) for part in self.evaluations}
+        best = journal.best()
+        if (None if best is None else list(best.score)) != self.state.best:
             raise BundleError(
                 f"{self.folder / LOG} does not tell the evaluations that the checkpoint at step {step} knows: lines "
                 "were lost. Take an untouched copy, or start another run."
             )
         self.state.stopped, self.state.interrupted = None, False  # whoever resumes wants it to go on
         self.log.open(self.state.step)
+        there = not self.processes.first or settle_best(self.folder, self.state.kept)
+        if self.processes.any(not there):
+            self._lose_best()
+
+    def _lose_best(self) -> None:
+        """The best weights so far are gone: the best is that of the evaluations to come, if any come."""
+        if self.state.step >= self.pace.steps:
+            raise BundleError(
+                f"{self.folder / WEIGHTS} is gone, or not what this run wrote at its best evaluation, and the run is "
+                "at its end: put it back, or train again into another folder."
+            )
+        self.state.best, self.state.kept, self.state.since_best = None, None, 0
+        self.mark("lost", f"{WEIGHTS} was not what this run kept: the best is sought from here on")
 
     def over(self) -> bool:
         """Whether nothing more is to be learnt."""
@@ -177,7 +192,7 @@ class Watch:
         if best is None or list(line.score) > best:
             self.state.best, self.state.since_best = list(line.score), 0
             if self.processes.first:
-                self.state.kept = write_best(self.folder, self.evaluator.judged.net)
+                self.state.kept = write_next(self.folder, self.evaluator.judged.net)
             self.mark("best", f"validation robust accuracy {line.robust_accuracy}, clean {line.clean_accuracy}")
         if patience is not None and self.state.since_best >= patience:
             self.state.stopped = f"nothing better on validation in {patience} evaluations"
@@ -218,6 +233,8 @@ class Watch:
         good = self.state.good
         spared = {good} if good is not None and self.settings.rollback else set()
         self.tensors.save(self.state, self._seconds, self.settings.keep_checkpoints, spared)
+        if self.processes.first:
+            settle_best(self.folder, self.state.kept)
 
     def mark(self, what: Any, message: str, *, once: bool = False) -> None:
         """Say in the log that something happened; `once`: unless it says so already."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations, spectral_norm, weight_norm
+from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 
 from potemkin.models.architectures import ResNet
 from potemkin.models.folding import Folding
@@ -112,7 +112,23 @@ def test_it_follows_the_weights() -> None:
     assert torch.allclose(inside, net(x), rtol=1e-4, atol=1e-4) and not torch.allclose(inside, expected, atol=1e-2)
 
 
-@pytest.mark.parametrize("made", [spectral_norm, weight_norm, parametrizations.spectral_norm])
+class Twice(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+def hooked(layer: nn.Module) -> nn.Module:
+    """Its weights drift with each pass, by a hook before it."""
+    layer.register_forward_pre_hook(lambda part, given: part.weight.data.mul_(1.0))
+    return layer
+
+
+def made_bias(layer: nn.Module) -> nn.Module:
+    parametrize.register_parametrization(layer, "bias", Twice())
+    return layer
+
+
+@pytest.mark.parametrize("made", [spectral_norm, weight_norm, parametrizations.spectral_norm, hooked, made_bias])
 def test_weights_that_are_made_anew_at_each_pass_are_left_alone(made: Callable[[nn.Module], nn.Module]) -> None:
     """They stand still while it is proven, and not while the network learns."""
     net = nn.Sequential(made(nn.Conv2d(3, 6, 3)), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(6 * 36, 4))
