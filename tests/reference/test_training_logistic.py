@@ -139,6 +139,8 @@ def test_the_closed_form_is_refused_where_it_does_not_hold() -> None:
         softplus(eps=EPS).check_model(prepared, SHAPE)
     l1_logistic(strength=EPS).check_model(prepared, SHAPE)
     for wrong in ({"norm": "L2"}, {"label_smoothing": 0.1}, {"augment": (Mixup(),)}, {"eps": HalfNormal(0.2, 0.1)},
-                  {"sets": (Linf(0.1), L2(0.5))}, {"eps_ramp": 0.5}):  # fmt: skip
+                  {"sets": (Linf(0.1), L2(0.5))}):  # fmt: skip
         with pytest.raises(ConfigError, match="closed form"):
             softplus(**wrong)
+    with pytest.raises(ConfigError, match="does not look at eps_ramp"):
+        softplus(eps_ramp=0.5)

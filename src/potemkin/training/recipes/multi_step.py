@@ -110,8 +110,8 @@ class trades(_CleanAndAttacked):
 
     Cost per row: 1 + steps forwards and steps input backwards, then 2 forwards and their backwards.
     Example:
-        >>> trades(eps=8/255, beta=6.0, awp=0.005)
-        trades(eps=8/255, awp=0.005)
+        >>> trades(eps=0.1, beta=6.0, awp=0.005)
+        trades(eps=0.1, awp=0.005)
 
     Source: Zhang et al. 2019, Algorithm 1; 10 steps of 0.007 at eps 0.031, beta 6 in the authors' code.
     Differs: steps of eps / 4; clean and adversarial rows go through batch normalisation together; the start, there
@@ -139,8 +139,8 @@ class mart(_CleanAndAttacked):
 
     Cost per row: steps forwards and input backwards, then 2 forwards and their backwards.
     Example:
-        >>> mart(eps=8/255, steps=10)
-        mart(eps=8/255)
+        >>> mart(eps=0.1, steps=10)
+        mart(eps=0.1)
 
     Source: Wang et al. 2020, Algorithm 1; lambda 5 (paper), 6 (the authors' code).
     Differs: steps of eps / 4 (0.007 at 0.031 there); the start is a normal of 0.03 eps truncated at eps; clean and

@@ -113,8 +113,8 @@ class grad_align(_OneStep):
 
     Cost per row: 1 forward, 1 input backward, then 3 forwards and as many backwards, two of them twice differentiated.
     Example:
-        >>> grad_align(eps=8/255, weight=0.2)
-        grad_align(eps=8/255)
+        >>> grad_align(eps=0.05, weight=0.2)
+        grad_align(eps=0.05)
 
     Source: Andriushchenko and Flammarion 2020, equation (6); weight 0.2 at eps 8/255.
     Differs: `inner`; the two passes for the penalty leave running statistics alone; x + u is projected into the box.
