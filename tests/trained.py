@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import potemkin as pk
 from cli_run import tiny
+from potemkin.training.telling import Tick
 from potemkin.training.train import Run
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 8, "audit_examples": 0}
@@ -38,6 +40,20 @@ def quick(out: Path, **other: Any) -> Run:
     """`pk.train` on them, in a second; what is given replaces what is usual."""
     chosen: dict[str, Any] = {"model": linear(), "data": pair(), "recipe": RECIPE, "out": out} | QUICK | other
     return pk.train(chosen.pop("model"), chosen.pop("data"), chosen.pop("recipe"), **chosen)
+
+
+class Interrupted(Exception):
+    """Raised by the tests in place of a kill."""
+
+
+def stop_at(step: int) -> Callable[[Tick], None]:
+    """For `progress`: interrupts the run after this step."""
+
+    def look(tick: Tick) -> None:
+        if tick.step == step and tick.rows:
+            raise Interrupted
+
+    return look
 
 
 def log(folder: Path) -> list[dict[str, Any]]:

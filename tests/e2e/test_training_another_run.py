@@ -20,11 +20,7 @@ from torch import Tensor, nn
 from cli_run import tree
 from potemkin.errors import BundleError, ConfigError, PotemkinError
 from potemkin.training.task import LOOKED_AT
-from trained import checkpoints, log, pair, quick, same, tensors
-
-
-class Interrupted(Exception):
-    """Raised in place of a kill."""
+from trained import Interrupted, checkpoints, log, pair, quick, same, stop_at, tensors
 
 
 def net(between: nn.Module) -> nn.Sequential:
@@ -49,13 +45,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
     """The same run, killed after step 16: its newest checkpoint is that of step 14."""
-
-    def look(tick: Any) -> None:
-        if tick.step == 16:
-            raise Interrupted
-
     with pytest.raises(Interrupted):
-        go(tmp_path / "run", progress=look)
+        go(tmp_path / "run", progress=stop_at(16))
     assert checkpoints(tmp_path / "run") == ["step-00000007", "step-00000014"]
     return tmp_path / "run"
 

@@ -27,7 +27,7 @@ from cli_run import MODELS, Cli, save, tiny, tree
 from potemkin.errors import BundleError, ConfigError, ModelError, PotemkinError, TrainingError
 from potemkin.training import checkpoint
 from potemkin.training.journal import read_journal
-from trained import RECIPE, checkpoints, linear, log, pair, quick, same, tensors
+from trained import RECIPE, Interrupted, checkpoints, linear, log, pair, quick, same, stop_at, tensors
 
 WORDS = ("train", "models.py:good", "good.npz", "--recipe", RECIPE, "--batch-size", "8", "--device", "cpu")
 SHORT = ("--set", "audit_examples=0", "--set", "evaluation_examples=16", "--set", "evaluation_steps=2")
@@ -39,18 +39,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "run"
     quick(folder, epochs=3)
     return folder
-
-
-class Interrupted(Exception):
-    """Raised by the tests in place of a kill."""
-
-
-def stop_at(step: int) -> Callable[[Any], None]:
-    def look(tick: Any) -> None:
-        if tick.step == step and tick.rows:
-            raise Interrupted
-
-    return look
 
 
 @pytest.fixture

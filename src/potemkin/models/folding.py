@@ -123,7 +123,7 @@ def _proven(net: nn.Module, x: Tensor) -> list[tuple[str, str]]:
     return alone if alone and unchanged(alone) else []
 
 
-def plain(part: nn.Module) -> bool:
+def _plain(part: nn.Module) -> bool:
     """Whether its weights are what it computes with, whatever they become: no hook or parametrisation makes them."""
     names = ("weight", "bias")
     made = any(isinstance(getattr(part, name, None), Tensor) and name not in part._parameters for name in names)
@@ -157,5 +157,5 @@ def _candidates(net: nn.Module, x: Tensor) -> list[tuple[str, str]]:
         (names[layer], names[norm])
         for layer, norm in found
         if calls[layer] == calls[norm] == 1 and norm.running_mean is not None
-        and plain(layer) and plain(norm)
+        and _plain(layer) and _plain(norm)
     ]  # fmt: skip
